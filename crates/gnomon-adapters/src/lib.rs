@@ -1,0 +1,1 @@
+//! Queues and stores: in memory, embedded, and one that fails on purpose.

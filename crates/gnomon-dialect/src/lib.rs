@@ -1,0 +1,1 @@
+//! Wire formats: topic and bytes to model and back, for every dialect.

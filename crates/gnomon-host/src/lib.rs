@@ -1,0 +1,5 @@
+//! Ports, the driver and the runner: everything that acts on what pure code decided.
+//!
+//! Never: rhai, a NATS, Redis, Lambda or MQTT client. Adapters implement the ports named here.
+
+pub mod port;

@@ -1,0 +1,11 @@
+//! Ports: what the driver and the listeners ask of the world.
+//!
+//! Invariants: every adapter passes the one contract suite in `gnomon-adapters/tests/contract.rs`.
+
+pub mod queue;
+pub mod sessions;
+pub mod store;
+
+pub use queue::{Consumer, Counts, Delivery, Log, Message, Queue, QueueError, Stream};
+pub use sessions::{SavedSession, SessionChange, Sessions};
+pub use store::{Committed, Page, Store, StoreError, Stored, Write};

@@ -1,0 +1,102 @@
+//! The store: one record per device, written by compare-and-set.
+
+use std::future::Future;
+
+use gnomon_model::{DeviceKey, ProductKey, Record};
+
+/// A record and the number by which its next write is checked.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Stored {
+    /// The record; the default one when the device has none yet.
+    pub record: Record,
+    /// Number of commits so far; 0 when the device has no record yet.
+    pub revision: u64,
+}
+
+/// One write.
+#[derive(Debug, Clone)]
+pub struct Write {
+    /// The device.
+    pub device: DeviceKey,
+    /// Revision that the record had when it was loaded.
+    pub expected_revision: u64,
+    /// The record to keep.
+    pub record: Record,
+}
+
+/// What became of one write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Committed {
+    /// The record is durable, at this revision.
+    Done {
+        /// Revision after the write.
+        revision: u64,
+    },
+    /// Somebody else wrote first; nothing was written. Load and decide again.
+    Conflict,
+}
+
+/// One page of a listing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Page {
+    /// Devices, sorted by key.
+    pub devices: Vec<DeviceKey>,
+    /// Ask again from after this one; none at the end.
+    pub next: Option<DeviceKey>,
+}
+
+/// Why the store did not do what was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The store cannot be reached or written; try again later.
+    #[error("store is unavailable: {reason}")]
+    Unavailable {
+        /// What happened.
+        reason: String,
+    },
+    /// A record cannot be read by this build; only its device is affected.
+    #[error("record of {device} cannot be read: {reason}")]
+    Damaged {
+        /// The device.
+        device: DeviceKey,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The store was shut down; stop.
+    #[error("store is closed")]
+    Closed,
+}
+
+/// Records of devices. Cheap to clone; clones share one store.
+pub trait Store: Clone + Send + Sync + 'static {
+    /// Loads the records of the devices, in the order asked, in one round trip. A device without
+    /// a record yields the default one at revision 0.
+    ///
+    /// # Errors
+    /// The store is unavailable or closed; a record is damaged.
+    fn load(
+        &self,
+        devices: &[DeviceKey],
+    ) -> impl Future<Output = Result<Vec<Stored>, StoreError>> + Send;
+
+    /// Writes each record whose revision is still the expected one, in one round trip; the answers
+    /// are in the order of the writes. Returns once those written are durable.
+    ///
+    /// # Errors
+    /// It is not known which were written: load again before deciding.
+    fn commit(
+        &self,
+        writes: Vec<Write>,
+    ) -> impl Future<Output = Result<Vec<Committed>, StoreError>> + Send;
+
+    /// Lists devices that have a record, sorted by key, of one product or of all, `after` a key.
+    ///
+    /// # Errors
+    /// The store is unavailable or closed.
+    fn list(
+        &self,
+        product: Option<&ProductKey>,
+        after: Option<&DeviceKey>,
+        count_max: usize,
+    ) -> impl Future<Output = Result<Page, StoreError>> + Send;
+}

@@ -1,0 +1,1 @@
+//! Rules written in Rhai: compile, index, evaluate, within hard limits.

@@ -1,0 +1,1 @@
+//! Calls to devices and the replies that answer them.

@@ -1,0 +1,1 @@
+//! What applications desire of a device.

@@ -1,0 +1,1 @@
+//! What devices report: decode, validate, merge, rules.
