@@ -2,4 +2,11 @@
 //!
 //! Never: rhai, a NATS, Redis, Lambda or MQTT client. Adapters implement the ports named here.
 
+pub mod dead;
+pub mod downlink;
+pub mod driver;
+pub mod function;
 pub mod port;
+pub mod runner;
+pub mod steps;
+pub mod watch;

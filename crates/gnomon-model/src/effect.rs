@@ -121,6 +121,8 @@ pub enum Destination {
         /// The envelope that asked.
         request: EnvelopeId,
     },
+    /// To the dead letters.
+    Dead,
 }
 
 /// An effect on the wire: what the outbox holds and the queue carries.
@@ -180,12 +182,14 @@ pub enum Note {
 /// What one step decided.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The record after the step; untouched when `refused`.
+    /// The record after the step; untouched unless `changed`.
     pub record: Record,
+    /// Whether the record must be committed before anything goes out.
+    pub changed: bool,
     /// What goes out, in order.
     pub outgoing: Vec<Outgoing>,
     /// What people should see.
     pub notes: Vec<Note>,
-    /// Why the message can never be applied: nothing is committed, it becomes a dead letter.
+    /// Why the message can never be applied: it becomes a dead letter.
     pub refused: Option<Reject>,
 }

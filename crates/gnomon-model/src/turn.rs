@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::record::PendingCall;
 use crate::{
-    Action, Alert, AlertStatus, CallId, DeviceKey, Effect, Envelope, EnvelopeId, Fault, Note,
-    Object, Outcome, Outgoing, Record, Reject, ReplyTo, Severity, ThingModel,
+    Action, Alert, AlertStatus, CallId, Destination, DeviceKey, Effect, Envelope, EnvelopeId,
+    Fault, Note, Object, Outcome, Outgoing, Record, Reject, ReplyTo, Severity, ThingModel,
 };
 
 /// Most calls that one device may have pending; the oldest is dropped for a newer one.
@@ -54,6 +54,12 @@ impl<'a> Turn<'a> {
         self.notes.push(note);
     }
 
+    /// Whether a rule has answered the device's request.
+    #[must_use]
+    pub fn has_responded(&self) -> bool {
+        self.effects.iter().any(|effect| matches!(effect, Effect::Response { .. }))
+    }
+
     /// Keeps only the properties that fit the model; the others become faults.
     pub fn accept_report(&mut self, values: Object) -> (Object, Vec<Fault>) {
         let mut accepted = Object::new();
@@ -76,17 +82,19 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Merges a report of `time_ms` into the shadow and returns the attributes that were taken:
-    /// those that are not older than what the shadow holds.
-    pub fn report(&mut self, mut values: Object, time_ms: i64) -> Object {
-        let merged = self.record.shadow.report(&values, time_ms);
+    /// Merges a report of `time_ms` into the shadow and returns the attributes of which anything
+    /// was taken, as the shadow holds them now. What is older than the shadow is not taken.
+    pub fn report(&mut self, values: &Object, time_ms: i64) -> Object {
+        let merged = self.record.shadow.report(values, time_ms);
         if !merged.late.is_empty() {
             let count = merged.late.len() as u64;
             self.record.counts.late += count;
             self.note(Note::Late { count });
         }
-        values.retain(|attribute, _| merged.taken.contains(attribute));
-        values
+        let reported = &self.record.shadow.reported;
+        let current =
+            |attribute: String| Some((attribute.clone(), reported.get(&attribute)?.clone()));
+        merged.taken.into_iter().filter_map(current).collect()
     }
 
     /// Sets desired attributes (already accepted by the model) and tells the device what differs.
@@ -170,13 +178,13 @@ impl<'a> Turn<'a> {
     #[must_use]
     pub fn finish<I>(mut self, encode: impl Fn(&Effect, &DeviceKey, &Record) -> I) -> Outcome
     where
-        I: IntoIterator<Item = (crate::Destination, String)>,
+        I: IntoIterator<Item = (Destination, String)>,
     {
         self.record.counts.applied += 1;
         let (device, id) = (self.device(), &self.envelope.id);
         let outgoing =
             number(id, self.effects.iter().flat_map(|effect| encode(effect, device, &self.record)));
-        Outcome { record: self.record, outgoing, notes: self.notes, refused: None }
+        Outcome { record: self.record, changed: true, outgoing, notes: self.notes, refused: None }
     }
 
     fn next_id(&mut self) -> CallId {
@@ -261,16 +269,27 @@ impl<'a> Turn<'a> {
 }
 
 impl Outcome {
-    /// A step that refuses its input: the record stays, the sender is told.
+    /// A step that refuses its input: the record stays, the sender is told, the input is kept as
+    /// a dead letter.
     #[must_use]
     pub fn refused(
         record: Record,
         envelope: &EnvelopeId,
         reject: Reject,
-        told: impl IntoIterator<Item = (crate::Destination, String)>,
+        told: impl IntoIterator<Item = (Destination, String)>,
+    ) -> Self {
+        Self { refused: Some(reject), ..Self::unchanged(record, envelope, told) }
+    }
+
+    /// A step that leaves the record as it is; whoever asked is told.
+    #[must_use]
+    pub fn unchanged(
+        record: Record,
+        envelope: &EnvelopeId,
+        told: impl IntoIterator<Item = (Destination, String)>,
     ) -> Self {
         let outgoing = number(envelope, told);
-        Self { record, outgoing, notes: Vec::new(), refused: Some(reject) }
+        Self { record, changed: false, outgoing, notes: Vec::new(), refused: None }
     }
 }
 
@@ -284,7 +303,7 @@ pub fn sentence(what: &str, faults: &[Fault]) -> String {
 
 fn number(
     envelope: &EnvelopeId,
-    messages: impl IntoIterator<Item = (crate::Destination, String)>,
+    messages: impl IntoIterator<Item = (Destination, String)>,
 ) -> Vec<Outgoing> {
     messages
         .into_iter()

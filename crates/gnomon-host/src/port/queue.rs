@@ -119,20 +119,15 @@ pub trait Queue: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// None of them, or an unknown part of them, was appended: append all again with the same ids.
-    fn append(
-        &self,
-        messages: Vec<Message>,
-    ) -> impl Future<Output = Result<(), QueueError>> + Send;
+    fn append(&self, messages: Vec<Message>)
+    -> impl Future<Output = Result<(), QueueError>> + Send;
 
     /// Opens the one consumer of a log, at the oldest message that is not acknowledged. Messages
     /// delivered to an earlier consumer and not acknowledged are delivered again.
     ///
     /// # Errors
     /// The queue is unavailable or closed.
-    fn consume(
-        &self,
-        log: Log,
-    ) -> impl Future<Output = Result<Self::Consumer, QueueError>> + Send;
+    fn consume(&self, log: Log) -> impl Future<Output = Result<Self::Consumer, QueueError>> + Send;
 
     /// Reads up to `count_max` messages from `position` on, acknowledged or not, as far as the log
     /// still holds them.

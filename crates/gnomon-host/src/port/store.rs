@@ -86,7 +86,7 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// It is not known which were written: load again before deciding.
     fn commit(
         &self,
-        writes: Vec<Write>,
+        writes: &[Write],
     ) -> impl Future<Output = Result<Vec<Committed>, StoreError>> + Send;
 
     /// Lists devices that have a record, sorted by key, of one product or of all, `after` a key.

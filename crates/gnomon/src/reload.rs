@@ -1,0 +1,105 @@
+//! Hot reload: a change under the rules or schemas folder is taken up, a broken one is told and
+//! the last good version stays.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use gnomon_model::Models;
+use gnomon_rules::RuleSet;
+use notify::{RecursiveMode, Watcher};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::library::{no_rules, read_models, read_rules};
+
+/// Editors write in bursts: wait until nothing has changed for this long.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// Models and rules in use. Cheap to clone; clones share them.
+#[derive(Clone)]
+pub(crate) struct Shelf {
+    /// Thing models by product.
+    pub models: Arc<ArcSwap<Models>>,
+    /// The rules.
+    pub rules: Arc<ArcSwap<RuleSet>>,
+    /// What is wrong on disk now, one line each.
+    problems: Arc<Mutex<Vec<String>>>,
+    schemas_dir: PathBuf,
+    rules_dir: PathBuf,
+}
+
+impl Shelf {
+    /// Reads both folders; what is wrong can be asked for with [`Shelf::problems`].
+    pub(crate) fn open(schemas_dir: PathBuf, rules_dir: PathBuf) -> Self {
+        let shelf = Self {
+            models: Arc::new(ArcSwap::from_pointee(Models::new())),
+            rules: Arc::new(ArcSwap::from_pointee(no_rules())),
+            problems: Arc::default(),
+            schemas_dir,
+            rules_dir,
+        };
+        shelf.read();
+        shelf
+    }
+
+    /// What is wrong on disk now, one line each.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn read(&self) {
+        let models = read_models(&self.schemas_dir, &self.models.load());
+        let rules = read_rules(&self.rules_dir, &self.rules.load());
+        self.models.store(Arc::new(models.good));
+        self.rules.store(Arc::new(rules.good));
+        let mut problems = models.problems;
+        problems.extend(rules.problems);
+        *self.problems.lock().unwrap_or_else(PoisonError::into_inner) = problems;
+    }
+
+    fn reread(&self) {
+        self.read();
+        let problems = self.problems();
+        for problem in &problems {
+            warn!(problem, "kept the last good version");
+        }
+        let (models, rules) = (self.models.load().len(), self.rules.load().listing().len());
+        info!(models, rules, problems = problems.len(), "reloaded models and rules");
+        metrics::gauge!("gnomon_library_problems").set(problems.len() as f64);
+    }
+
+    /// Watches both folders until `stop` is cancelled.
+    pub(crate) async fn watch(self, stop: CancellationToken) {
+        let (changed, mut changes) = mpsc::channel(1);
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            let read_only = event.as_ref().is_ok_and(|event| event.kind.is_access());
+            if !read_only {
+                // A full channel means that a reload is due already.
+                let _ = changed.try_send(());
+            }
+        })
+        .and_then(|mut watcher| {
+            watcher.watch(&self.rules_dir, RecursiveMode::Recursive)?;
+            watcher.watch(&self.schemas_dir, RecursiveMode::Recursive)?;
+            Ok(watcher)
+        });
+        let _watcher = match watcher {
+            Ok(watcher) => watcher,
+            Err(error) => {
+                warn!(error = %error, "watch rules and schemas: changes need a restart");
+                return;
+            }
+        };
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Some(()) = changes.recv() => {}
+            }
+            while tokio::time::timeout(SETTLE, changes.recv()).await.is_ok() {}
+            self.reread();
+        }
+    }
+}
