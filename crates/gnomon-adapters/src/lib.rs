@@ -1,1 +1,16 @@
 //! Queues and stores: in memory, embedded, and one that fails on purpose.
+//!
+//! Invariants: every queue and store here passes the one suite in `tests/contract.rs`.
+//! Never: a rule, a dialect, a function.
+
+pub mod bounds;
+pub mod embedded;
+pub mod faulty;
+mod log;
+mod logs;
+pub mod memory;
+
+pub use bounds::{LogBounds, QueueBounds, Retention};
+pub use embedded::{Embedded, EmbeddedOptions, OpenError};
+pub use faulty::{Fault, Faulty, Odds, Operation, Plan};
+pub use memory::Memory;

@@ -1,0 +1,209 @@
+//! The queue of the embedded store: appends go to the writer, deliveries come from memory.
+
+use std::sync::Arc;
+
+use gnomon_host::port::{Consumer, Counts, Delivery, Log, Message, Queue, QueueError};
+use redb::ReadTransaction;
+use tokio::sync::oneshot;
+
+use super::error::Failure;
+use super::file::{MESSAGES, number};
+use super::inbox::Append;
+use super::{Core, Embedded, Life, rows};
+use crate::log::Next;
+
+/// Longest id that a row can hold.
+const ID_BYTES_MAX: usize = u16::MAX as usize;
+/// Longest body; far below what the file could hold, so that no message takes a second to write.
+const BODY_BYTES_MAX: usize = 64 << 20;
+
+impl Queue for Embedded {
+    type Consumer = EmbeddedConsumer;
+
+    fn partitions(&self) -> u16 {
+        self.core().logs.partitions()
+    }
+
+    async fn append(&self, messages: Vec<Message>) -> Result<(), QueueError> {
+        messages.iter().try_for_each(check_size)?;
+        let (reply, done) = oneshot::channel();
+        let drafts = self.core().logs.draft(messages);
+        self.core().inbox.append(Append { drafts, reply }).map_err(|refused| refused.queue())?;
+        done.await.map_err(|_| ended().queue())?
+    }
+
+    async fn consume(&self, log: Log) -> Result<EmbeddedConsumer, QueueError> {
+        let core = self.core();
+        if core.is_closed() {
+            return Err(QueueError::Closed);
+        }
+        let cell = core.logs.cell(log);
+        let (number, cursor) = cell.lock().take_over();
+        cell.wake.notify_waiters();
+        let log_id = format!("{log}@{}", core.file.identity());
+        Ok(EmbeddedConsumer { life: Arc::clone(&self.life), log, log_id, number, cursor })
+    }
+
+    async fn read(
+        &self,
+        log: Log,
+        position: u64,
+        count_max: usize,
+    ) -> Result<Vec<Delivery>, QueueError> {
+        let core = self.core();
+        if core.is_closed() {
+            return Err(QueueError::Closed);
+        }
+        let last = core.logs.cell(log).lock().published();
+        read_blocking(&self.life, log, position, last, count_max).await
+    }
+
+    async fn counts(&self, log: Log) -> Result<Counts, QueueError> {
+        if self.core().is_closed() {
+            return Err(QueueError::Closed);
+        }
+        Ok(self.core().logs.cell(log).lock().counts())
+    }
+}
+
+pub(super) fn ended() -> Failure {
+    Failure::Broken("the writer has ended".into())
+}
+
+/// A message that can never be stored is refused for ever, which the port has no better word for.
+fn check_size(message: &Message) -> Result<(), QueueError> {
+    if message.id.len() <= ID_BYTES_MAX && message.body.len() <= BODY_BYTES_MAX {
+        return Ok(());
+    }
+    let (id, body) = (message.id.len(), message.body.len());
+    let reason = format!("a message of {id} + {body} bytes is too long for a log");
+    Err(QueueError::Full { reason })
+}
+
+/// Consumer of one log of the embedded store.
+pub struct EmbeddedConsumer {
+    life: Arc<Life>,
+    log: Log,
+    log_id: String,
+    number: u64,
+    cursor: u64,
+}
+
+impl EmbeddedConsumer {
+    fn next(&self, count_max: usize) -> Result<Next, QueueError> {
+        let core = &self.life.core;
+        let state = core.logs.cell(self.log).lock();
+        if core.is_closed() || !state.is_current(self.number) {
+            return Err(QueueError::Closed);
+        }
+        Ok(state.next(self.cursor, count_max))
+    }
+
+    /// Moves the cursor over what was read from the file; what of it is to be delivered. Nothing
+    /// read is right only if retention has dropped it meanwhile.
+    fn pass(&mut self, from: u64, mut read: Vec<Delivery>) -> Result<Vec<Delivery>, QueueError> {
+        let state = self.life.core.logs.cell(self.log).lock();
+        if read.is_empty() && state.first() <= from {
+            let reason = format!("log {} lacks position {from}", self.log);
+            return Err(QueueError::Unavailable { reason });
+        }
+        self.cursor = read.last().map_or(self.cursor, |one| one.position + 1);
+        read.retain(|one| !state.is_acknowledged(one.position));
+        Ok(read)
+    }
+}
+
+impl Consumer for EmbeddedConsumer {
+    fn log_id(&self) -> &str {
+        &self.log_id
+    }
+
+    async fn pull(&mut self, count_max: usize) -> Result<Vec<Delivery>, QueueError> {
+        let count_max = count_max.max(1);
+        let life = Arc::clone(&self.life);
+        loop {
+            // Made before looking, so that what is published in between wakes it.
+            let woken = life.core.logs.cell(self.log).wake.notified();
+            let ready = match self.next(count_max)? {
+                Next::Nothing => {
+                    woken.await;
+                    continue;
+                }
+                Next::Ready(ready, cursor) => {
+                    self.cursor = cursor;
+                    ready
+                }
+                Next::Behind(from, last) => {
+                    let read = read_blocking(&life, self.log, from, last, count_max).await?;
+                    self.pass(from, read)?
+                }
+            };
+            if !ready.is_empty() {
+                return Ok(ready);
+            }
+        }
+    }
+
+    async fn acknowledge(&mut self, positions: &[u64]) -> Result<(), QueueError> {
+        let core = &self.life.core;
+        let cell = core.logs.cell(self.log);
+        let mut state = cell.lock();
+        if core.is_closed() || !state.is_current(self.number) {
+            return Err(QueueError::Closed);
+        }
+        if state.acknowledge(positions) {
+            drop(state);
+            cell.dirty.store(true, std::sync::atomic::Ordering::Release);
+            core.inbox.acknowledged();
+        }
+        Ok(())
+    }
+}
+
+/// Reads rows off the thread: a consumer that is behind reads much, and from the disk.
+async fn read_blocking(
+    life: &Arc<Life>,
+    log: Log,
+    from: u64,
+    last: u64,
+    count_max: usize,
+) -> Result<Vec<Delivery>, QueueError> {
+    let core = Arc::clone(&life.core);
+    let read = move || core.read_rows(log, from, last, count_max);
+    let read = tokio::task::spawn_blocking(read).await;
+    read.map_err(|_| ended().queue())?.map_err(|failure| failure.queue())
+}
+
+impl Core {
+    /// Up to `count_max` messages of `from..=last`, as far as the file holds them.
+    fn read_rows(
+        &self,
+        log: Log,
+        from: u64,
+        last: u64,
+        count_max: usize,
+    ) -> Result<Vec<Delivery>, Failure> {
+        self.file.read(|transaction| {
+            let messages = transaction.open_table(MESSAGES)?;
+            let start = row_of(transaction, number(log), from)?;
+            let mut found = Vec::new();
+            for row in messages.range((number(log), start)..=(number(log), last))? {
+                let (key, row) = row?;
+                let wanted = rows::deliveries(key.value().1, row.value())
+                    .filter(|one| one.position >= from && one.position <= last);
+                found.extend(wanted.take(count_max - found.len()));
+                if found.len() >= count_max {
+                    break;
+                }
+            }
+            Ok(found)
+        })
+    }
+}
+
+/// Where the row begins that holds this position; the position itself if none does.
+fn row_of(transaction: &ReadTransaction, number: u32, position: u64) -> Result<u64, Failure> {
+    let messages = transaction.open_table(MESSAGES)?;
+    let before = messages.range((number, 0)..=(number, position))?.next_back().transpose()?;
+    Ok(before.map_or(position, |(key, _)| key.value().1))
+}

@@ -1,0 +1,396 @@
+//! A queue and store that fails on purpose, by script or by seed, around any other one.
+//!
+//! Invariants: what it does stays within what the ports allow, so whoever uses the ports must
+//! survive it; the same seed and the same order of calls fail in the same way.
+//! Never: a clock, randomness of its own.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use gnomon_host::port::{
+    Committed, Consumer, Counts, Delivery, Log, Message, Page, Queue, QueueError, SavedSession,
+    SessionChange, Sessions, Store, StoreError, Stored, Write,
+};
+use gnomon_model::{DeviceKey, ProductKey};
+use tokio::sync::Notify;
+
+/// A call of one of the ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Operation {
+    /// [`Queue::append`].
+    Append,
+    /// [`Queue::consume`].
+    Consume,
+    /// [`Queue::read`].
+    Read,
+    /// [`Queue::counts`].
+    Counts,
+    /// [`Consumer::pull`].
+    Pull,
+    /// [`Consumer::acknowledge`].
+    Acknowledge,
+    /// [`Store::load`].
+    Load,
+    /// [`Store::commit`].
+    Commit,
+    /// [`Store::list`].
+    List,
+    /// [`Sessions::load_all`].
+    LoadAll,
+    /// [`Sessions::change`].
+    Change,
+}
+
+/// What goes wrong with one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Unavailable; nothing was done.
+    Before,
+    /// Unavailable, but it was done: the caller cannot know. For calls that only read, and for
+    /// [`Operation::Pull`], the same as `Before`.
+    After,
+    /// Nothing is done before [`Plan::release`].
+    Hold,
+    /// [`Operation::Append`]: a bound is reached; nothing was done. Else the same as `Before`.
+    Full,
+    /// [`Operation::Commit`]: every write is a conflict; nothing was done. Else the same as
+    /// `Before`.
+    Conflict,
+    /// [`Operation::Acknowledge`]: taken, but not done before the consumer's next acknowledgement;
+    /// if the consumer is dropped before that, as in a crash, the messages are delivered again.
+    /// Else no fault.
+    Late,
+}
+
+/// How often each fault happens, in thousandths of the calls to which it applies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Odds {
+    /// [`Fault::Before`], any call.
+    pub before: u16,
+    /// [`Fault::After`], calls that write.
+    pub after: u16,
+    /// [`Fault::Full`], appends.
+    pub full: u16,
+    /// [`Fault::Conflict`], commits.
+    pub conflict: u16,
+    /// [`Fault::Late`], acknowledgements.
+    pub late: u16,
+    /// Yields of the task before each call, from none up to this many.
+    pub yields_max: u16,
+}
+
+/// What is to go wrong. Cheap to clone; clones share it, and so may several [`Faulty`].
+#[derive(Clone, Default)]
+pub struct Plan {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    released: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    script: BTreeMap<Operation, VecDeque<Fault>>,
+    dice: Option<(u64, Odds)>,
+    calls: BTreeMap<Operation, u64>,
+    injected: u64,
+    releases: u64,
+}
+
+impl State {
+    fn draw(&mut self, sides: u64) -> u64 {
+        let Some((seed, _)) = &mut self.dice else { return 0 };
+        // xorshift64*, Marsaglia and Vigna; never zero.
+        *seed ^= *seed >> 12;
+        *seed ^= *seed << 25;
+        *seed ^= *seed >> 27;
+        (seed.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % sides
+    }
+
+    fn roll(&mut self, operation: Operation) -> Option<Fault> {
+        let (_, odds) = self.dice?;
+        let writes = matches!(
+            operation,
+            Operation::Append | Operation::Acknowledge | Operation::Commit | Operation::Change
+        );
+        let applicable = [
+            (Fault::Before, odds.before, true),
+            (Fault::After, odds.after, writes),
+            (Fault::Full, odds.full, operation == Operation::Append),
+            (Fault::Conflict, odds.conflict, operation == Operation::Commit),
+            (Fault::Late, odds.late, operation == Operation::Acknowledge),
+        ];
+        let mut left = self.draw(1000);
+        for (fault, odds, _) in applicable.into_iter().filter(|(.., applies)| *applies) {
+            if left < u64::from(odds) {
+                return Some(fault);
+            }
+            left -= u64::from(odds);
+        }
+        None
+    }
+}
+
+impl Plan {
+    /// Nothing goes wrong until the script says so.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Faults at random, the same for the same seed and the same order of calls.
+    #[must_use]
+    pub fn seeded(seed: u64, odds: Odds) -> Self {
+        let plan = Self::default();
+        // Spread, since small seeds begin alike; and zero is the one seed that xorshift cannot take.
+        let seed = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        plan.lock().dice = Some((seed, odds));
+        plan
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next call of this kind that no earlier line of the script takes goes wrong like this.
+    pub fn script(&self, operation: Operation, fault: Fault) {
+        self.lock().script.entry(operation).or_default().push_back(fault);
+    }
+
+    /// Nothing goes wrong from now on; what is held is released.
+    pub fn heal(&self) {
+        {
+            let mut state = self.lock();
+            state.dice = None;
+            state.script.clear();
+        }
+        self.release();
+    }
+
+    /// Lets go of all calls that are held now.
+    pub fn release(&self) {
+        self.lock().releases += 1;
+        self.shared.released.notify_waiters();
+    }
+
+    /// Calls of this kind so far, failed ones too.
+    #[must_use]
+    pub fn calls(&self, operation: Operation) -> u64 {
+        self.lock().calls.get(&operation).copied().unwrap_or(0)
+    }
+
+    /// Faults so far.
+    #[must_use]
+    pub fn injected(&self) -> u64 {
+        self.lock().injected
+    }
+
+    /// Decides about one call; waits if it is to be held.
+    async fn meet(&self, operation: Operation) -> Option<Fault> {
+        let (fault, yields, releases) = self.decide(operation);
+        for _ in 0..yields {
+            tokio::task::yield_now().await;
+        }
+        if fault == Some(Fault::Hold) {
+            self.wait_for_release(releases).await;
+            return None;
+        }
+        fault
+    }
+
+    fn decide(&self, operation: Operation) -> (Option<Fault>, u64, u64) {
+        let mut state = self.lock();
+        *state.calls.entry(operation).or_default() += 1;
+        let scripted = state.script.get_mut(&operation).and_then(VecDeque::pop_front);
+        let fault = scripted.or_else(|| state.roll(operation));
+        state.injected += u64::from(fault.is_some());
+        let yields_max = state.dice.map_or(0, |(_, odds)| odds.yields_max);
+        let yields = state.draw(u64::from(yields_max) + 1);
+        (fault, yields, state.releases)
+    }
+
+    async fn wait_for_release(&self, releases: u64) {
+        loop {
+            let released = self.shared.released.notified();
+            if self.lock().releases > releases {
+                return;
+            }
+            released.await;
+        }
+    }
+
+    /// Decides about a call that reads.
+    async fn read<E>(&self, operation: Operation, failed: E) -> Result<(), E> {
+        match self.meet(operation).await {
+            None | Some(Fault::Late | Fault::Hold) => Ok(()),
+            Some(Fault::Before | Fault::After | Fault::Full | Fault::Conflict) => Err(failed),
+        }
+    }
+}
+
+fn queue_error(operation: Operation) -> QueueError {
+    QueueError::Unavailable { reason: format!("{operation:?} fails on purpose") }
+}
+
+fn store_error(operation: Operation) -> StoreError {
+    StoreError::Unavailable { reason: format!("{operation:?} fails on purpose") }
+}
+
+/// A queue or store around another one, that fails as planned.
+#[derive(Clone)]
+pub struct Faulty<T> {
+    inner: T,
+    plan: Plan,
+}
+
+impl<T> Faulty<T> {
+    /// Wraps `inner`.
+    #[must_use]
+    pub const fn new(inner: T, plan: Plan) -> Self {
+        Self { inner, plan }
+    }
+
+    /// What it wraps: never fails on purpose.
+    #[must_use]
+    pub const fn inner(&self) -> &T {
+        &self.inner
+    }
+
+    /// What goes wrong.
+    #[must_use]
+    pub const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+}
+
+impl<T: Queue> Queue for Faulty<T> {
+    type Consumer = FaultyConsumer<T::Consumer>;
+
+    fn partitions(&self) -> u16 {
+        self.inner.partitions()
+    }
+
+    async fn append(&self, messages: Vec<Message>) -> Result<(), QueueError> {
+        match self.plan.meet(Operation::Append).await {
+            None | Some(Fault::Late | Fault::Hold) => self.inner.append(messages).await,
+            Some(Fault::Before | Fault::Conflict) => Err(queue_error(Operation::Append)),
+            Some(Fault::Full) => Err(QueueError::Full { reason: "on purpose".into() }),
+            Some(Fault::After) => {
+                self.inner.append(messages).await?;
+                Err(queue_error(Operation::Append))
+            }
+        }
+    }
+
+    async fn consume(&self, log: Log) -> Result<Self::Consumer, QueueError> {
+        self.plan.read(Operation::Consume, queue_error(Operation::Consume)).await?;
+        let inner = self.inner.consume(log).await?;
+        Ok(FaultyConsumer { inner, plan: self.plan.clone(), late: Vec::new() })
+    }
+
+    async fn read(
+        &self,
+        log: Log,
+        position: u64,
+        count_max: usize,
+    ) -> Result<Vec<Delivery>, QueueError> {
+        self.plan.read(Operation::Read, queue_error(Operation::Read)).await?;
+        self.inner.read(log, position, count_max).await
+    }
+
+    async fn counts(&self, log: Log) -> Result<Counts, QueueError> {
+        self.plan.read(Operation::Counts, queue_error(Operation::Counts)).await?;
+        self.inner.counts(log).await
+    }
+}
+
+/// Consumer of a [`Faulty`] queue.
+pub struct FaultyConsumer<C> {
+    inner: C,
+    plan: Plan,
+    /// Taken and not yet done.
+    late: Vec<u64>,
+}
+
+impl<C: Consumer> Consumer for FaultyConsumer<C> {
+    fn log_id(&self) -> &str {
+        self.inner.log_id()
+    }
+
+    async fn pull(&mut self, count_max: usize) -> Result<Vec<Delivery>, QueueError> {
+        self.plan.read(Operation::Pull, queue_error(Operation::Pull)).await?;
+        self.inner.pull(count_max).await
+    }
+
+    async fn acknowledge(&mut self, positions: &[u64]) -> Result<(), QueueError> {
+        let fault = self.plan.meet(Operation::Acknowledge).await;
+        match fault {
+            Some(Fault::Before | Fault::Full | Fault::Conflict) => {
+                Err(queue_error(Operation::Acknowledge))
+            }
+            Some(Fault::Late) => {
+                self.late.extend_from_slice(positions);
+                Ok(())
+            }
+            None | Some(Fault::After | Fault::Hold) => {
+                let mut all = std::mem::take(&mut self.late);
+                all.extend_from_slice(positions);
+                self.inner.acknowledge(&all).await?;
+                let failed = fault == Some(Fault::After);
+                if failed { Err(queue_error(Operation::Acknowledge)) } else { Ok(()) }
+            }
+        }
+    }
+}
+
+impl<T: Store> Store for Faulty<T> {
+    async fn load(&self, devices: &[DeviceKey]) -> Result<Vec<Stored>, StoreError> {
+        self.plan.read(Operation::Load, store_error(Operation::Load)).await?;
+        self.inner.load(devices).await
+    }
+
+    async fn commit(&self, writes: &[Write]) -> Result<Vec<Committed>, StoreError> {
+        match self.plan.meet(Operation::Commit).await {
+            None | Some(Fault::Late | Fault::Hold) => self.inner.commit(writes).await,
+            Some(Fault::Before | Fault::Full) => Err(store_error(Operation::Commit)),
+            Some(Fault::Conflict) => Ok(vec![Committed::Conflict; writes.len()]),
+            Some(Fault::After) => {
+                self.inner.commit(writes).await?;
+                Err(store_error(Operation::Commit))
+            }
+        }
+    }
+
+    async fn list(
+        &self,
+        product: Option<&ProductKey>,
+        after: Option<&DeviceKey>,
+        count_max: usize,
+    ) -> Result<Page, StoreError> {
+        self.plan.read(Operation::List, store_error(Operation::List)).await?;
+        self.inner.list(product, after, count_max).await
+    }
+}
+
+impl<T: Sessions> Sessions for Faulty<T> {
+    async fn load_all(&self) -> Result<Vec<SavedSession>, StoreError> {
+        self.plan.read(Operation::LoadAll, store_error(Operation::LoadAll)).await?;
+        self.inner.load_all().await
+    }
+
+    async fn change(&self, changes: Vec<SessionChange>) -> Result<(), StoreError> {
+        match self.plan.meet(Operation::Change).await {
+            None | Some(Fault::Late | Fault::Hold) => self.inner.change(changes).await,
+            Some(Fault::Before | Fault::Full | Fault::Conflict) => {
+                Err(store_error(Operation::Change))
+            }
+            Some(Fault::After) => {
+                self.inner.change(changes).await?;
+                Err(store_error(Operation::Change))
+            }
+        }
+    }
+}

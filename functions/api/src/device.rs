@@ -1,0 +1,104 @@
+//! Devices: which there are, and what is kept about one.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use gnomon_host::port::{Queue, Store, Stored};
+use gnomon_model::{Alert, AlertStatus, DeviceKey, Record};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::Shared;
+use crate::extract::{Named, parse_key, parse_product};
+use crate::problem::Problem;
+use crate::shadow::metadata;
+
+/// Devices of one page, if the request does not say; and at most.
+const PAGE: (usize, usize) = (100, 1000);
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Listing {
+    product: Option<String>,
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+pub(crate) async fn list<S: Store, Q: Queue>(
+    State(shared): State<Arc<Shared<S, Q>>>,
+    query: Result<Query<Listing>, axum::extract::rejection::QueryRejection>,
+) -> Result<Json<Value>, Problem> {
+    let Query(query) =
+        query.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
+    let product = query.product.as_deref().map(parse_product).transpose()?;
+    let after = query.after.as_deref().map(parse_key).transpose()?;
+    let limit = query.limit.unwrap_or(PAGE.0).clamp(1, PAGE.1);
+    let page = shared.api.store.list(product.as_ref(), after.as_ref(), limit).await?;
+    let next = page.next.map(|key| key.to_string());
+    Ok(Json(json!({ "devices": page.devices, "next": next })))
+}
+
+/// Loads the record of a device that has one.
+pub(crate) async fn load<S: Store>(store: &S, device: &DeviceKey) -> Result<Record, Problem> {
+    let loaded = store.load(std::slice::from_ref(device)).await?;
+    match loaded.into_iter().next() {
+        Some(Stored { record, revision }) if revision > 0 => Ok(record),
+        _ => Err(Problem::new(StatusCode::NOT_FOUND, format!("nothing is kept about {device}"))),
+    }
+}
+
+pub(crate) async fn show<S: Store, Q: Queue>(
+    State(shared): State<Arc<Shared<S, Q>>>,
+    Named(device): Named,
+) -> Result<Json<Value>, Problem> {
+    let record = load(&shared.api.store, &device).await?;
+    let shadow = &record.shadow;
+    Ok(Json(json!({
+        "product": device.product,
+        "device": device.device,
+        "dialect": record.dialect,
+        "presence": {
+            "online": record.presence.online,
+            "since": record.presence.since_ms,
+            "reason": record.presence.reason,
+        },
+        "shadow": {
+            "desired": shadow.desired,
+            "reported": shadow.reported,
+            "delta": shadow.delta(),
+            "metadata": metadata(shadow),
+            "version": shadow.version,
+        },
+        "alerts": newest_first(&record),
+        "calls": record.calls,
+        "rules": record.rules,
+        "counts": record.counts,
+    })))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AlertFilter {
+    status: Option<AlertStatus>,
+}
+
+pub(crate) async fn alerts<S: Store, Q: Queue>(
+    State(shared): State<Arc<Shared<S, Q>>>,
+    Named(device): Named,
+    query: Result<Query<AlertFilter>, axum::extract::rejection::QueryRejection>,
+) -> Result<Json<Value>, Problem> {
+    let Query(query) =
+        query.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
+    let record = load(&shared.api.store, &device).await?;
+    let mut alerts = newest_first(&record);
+    alerts.retain(|alert| query.status.is_none_or(|status| alert.status == status));
+    Ok(Json(json!({ "alerts": alerts })))
+}
+
+fn newest_first(record: &Record) -> Vec<&Alert> {
+    let mut alerts: Vec<&Alert> = record.alerts.values().collect();
+    alerts.sort_by_key(|alert| std::cmp::Reverse(alert.at));
+    alerts
+}

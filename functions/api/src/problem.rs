@@ -1,0 +1,86 @@
+//! Errors as RFC 9457 problem documents.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use gnomon_host::port::{QueueError, StoreError};
+use gnomon_model::{Reject, RejectKind};
+use serde_json::{Value, json};
+
+/// Why a request was not done: status, what went wrong here, and further members.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    detail: String,
+    more: Value,
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self { status, detail: detail.into(), more: Value::Null }
+    }
+
+    pub(crate) fn with(mut self, more: Value) -> Self {
+        self.more = more;
+        self
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let title = self.status.canonical_reason().unwrap_or("Error");
+        let mut body = json!({
+            "type": "about:blank",
+            "title": title,
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+        });
+        if let (Some(body), Value::Object(more)) = (body.as_object_mut(), self.more) {
+            body.extend(more);
+        }
+        let mut response = (self.status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        let kind = HeaderValue::from_static("application/problem+json");
+        headers.insert(header::CONTENT_TYPE, kind);
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+/// The status by which an application learns why a step refused its request.
+impl From<Reject> for Problem {
+    fn from(reject: Reject) -> Self {
+        let status = match reject.kind {
+            RejectKind::NotJson | RejectKind::Malformed => StatusCode::BAD_REQUEST,
+            RejectKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            RejectKind::UnknownTopic | RejectKind::UnknownProduct | RejectKind::UnknownCall => {
+                StatusCode::NOT_FOUND
+            }
+            RejectKind::Invalid | RejectKind::BadTime => StatusCode::UNPROCESSABLE_ENTITY,
+            RejectKind::Forbidden => StatusCode::FORBIDDEN,
+            RejectKind::Conflict => StatusCode::PRECONDITION_FAILED,
+            RejectKind::Offline => StatusCode::CONFLICT,
+            RejectKind::NoAnswer | RejectKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let more = json!({ "kind": reject.kind.as_str() });
+        Self::new(status, reject.reason).with(more)
+    }
+}
+
+impl From<QueueError> for Problem {
+    fn from(error: QueueError) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let status = match error {
+            StoreError::Unavailable { .. } | StoreError::Closed => StatusCode::SERVICE_UNAVAILABLE,
+            StoreError::Damaged { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, error.to_string())
+    }
+}

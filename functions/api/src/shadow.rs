@@ -1,0 +1,139 @@
+//! Shadows: read as AWS shapes them, with times in milliseconds; desired state is merged in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use gnomon_host::port::{Queue, Store, Stream};
+use gnomon_host::watch::now_ms;
+use gnomon_model::shadow::{Document, Time};
+use gnomon_model::{Answer, DeviceKey, Object, What};
+use serde_json::{Value, json};
+
+use crate::Shared;
+use crate::device::load;
+use crate::extract::{Named, append, envelope, object, version};
+use crate::problem::Problem;
+
+/// How long a change waits for its answer.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+pub(crate) async fn show<S: Store, Q: Queue>(
+    State(shared): State<Arc<Shared<S, Q>>>,
+    Named(device): Named,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let shadow = load(&shared.api.store, &device).await?.shadow;
+    let known = version(&headers, header::IF_NONE_MATCH)?;
+    let etag = [(header::ETAG, format!("\"{}\"", shadow.version))];
+    if known == Some(shadow.version) {
+        return Ok((StatusCode::NOT_MODIFIED, etag).into_response());
+    }
+    Ok((etag, Json(document(&shadow, now_ms()))).into_response())
+}
+
+fn document(shadow: &Document, now_ms: i64) -> Value {
+    let mut state = Object::new();
+    let sections =
+        [("desired", &shadow.desired), ("reported", &shadow.reported), ("delta", &shadow.delta())];
+    for (name, section) in sections {
+        if !section.is_empty() {
+            state.insert(name.to_owned(), Value::Object(section.clone()));
+        }
+    }
+    json!({
+        "state": state,
+        "metadata": metadata(shadow),
+        "version": shadow.version,
+        "timestamp": now_ms,
+    })
+}
+
+/// Times of all leaves, Unix milliseconds, in the shape of the state; empty sections are absent.
+pub(crate) fn metadata(shadow: &Document) -> Value {
+    let mut metadata = Object::new();
+    let sections = [("desired", &shadow.metadata.desired), ("reported", &shadow.metadata.reported)];
+    for (name, times) in sections {
+        if !times.is_empty() {
+            let times = times.iter().map(|(key, time)| (key.clone(), leaf_times(time))).collect();
+            metadata.insert(name.to_owned(), Value::Object(times));
+        }
+    }
+    Value::Object(metadata)
+}
+
+fn leaf_times(time: &Time) -> Value {
+    match time {
+        Time::Leaf(ms) => json!({ "timestamp": ms }),
+        Time::Object(members) => {
+            members.iter().map(|(key, member)| (key.clone(), leaf_times(member))).collect()
+        }
+    }
+}
+
+pub(crate) async fn patch<S: Store, Q: Queue>(
+    State(shared): State<Arc<Shared<S, Q>>>,
+    Named(device): Named,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let expected_version = version(&headers, header::IF_MATCH)?;
+    let patch = match desired(object(body)?)? {
+        Some(patch) => patch,
+        None => clear_all(&shared.api.store, &device).await?,
+    };
+    let envelope = envelope(device, What::Desire { patch, expected_version });
+    let waiting = shared.answers.expect(&envelope.id);
+    append(&shared.api.queue, Stream::Shadow, &envelope).await?;
+    match waiting.answer(ANSWER_MAX).await {
+        Some(Answer::Desired { version }) => {
+            let etag = [(header::ETAG, format!("\"{version}\""))];
+            Ok((etag, Json(json!({ "version": version }))).into_response())
+        }
+        Some(Answer::Refused(reject)) => Err(reject.into()),
+        Some(Answer::Outputs { .. } | Answer::Failed { .. }) => {
+            let detail = "the change was answered as if it were a call";
+            Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail))
+        }
+        None => {
+            let detail = "no answer in time; the change is in the queue and will be applied";
+            Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, detail))
+        }
+    }
+}
+
+/// Takes the patch out of `{"state":{"desired":…}}`; none when `desired` is null.
+fn desired(mut body: Object) -> Result<Option<Object>, Problem> {
+    let bad = |detail: String| Problem::new(StatusCode::BAD_REQUEST, detail);
+    let only = |object: &Object, allowed: &str, place: &str| match object
+        .keys()
+        .find(|key| *key != allowed)
+    {
+        Some(other) => {
+            Err(bad(format!("`{other}` in {place} cannot be patched: only {allowed} can")))
+        }
+        None => Ok(()),
+    };
+    only(&body, "state", "the document")?;
+    let Some(Value::Object(mut state)) = body.remove("state") else {
+        return Err(bad("`state` is missing: send {\"state\":{\"desired\":{…}}}".to_owned()));
+    };
+    only(&state, "desired", "`state`")?;
+    match state.remove("desired") {
+        Some(Value::Object(patch)) => Ok(Some(patch)),
+        Some(Value::Null) => Ok(None),
+        Some(_) => Err(bad("`desired` is neither an object nor null".to_owned())),
+        None => Err(bad("`desired` is missing: send {\"state\":{\"desired\":{…}}}".to_owned())),
+    }
+}
+
+/// The patch that deletes everything that is desired now.
+async fn clear_all<S: Store>(store: &S, device: &DeviceKey) -> Result<Object, Problem> {
+    let shadow = load(store, device).await?.shadow;
+    Ok(shadow.desired.keys().map(|key| (key.clone(), Value::Null)).collect())
+}
