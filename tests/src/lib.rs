@@ -1,1 +1,11 @@
-//! End-to-end paths, load, tidy.
+//! What the end-to-end tests and the load generator stand on: a server as a child process, HTTP,
+//! and MQTT packets written by hand.
+//!
+//! Never: a crate of Gnomon. The tests see what a client sees, and share no mistake with it.
+
+pub mod http;
+pub mod packet;
+pub mod process;
+pub mod random;
+pub mod server;
+pub mod wire;

@@ -30,6 +30,9 @@ fn main() -> Outcome {
     println!("commit interval {interval} µs, in {}", parent.display());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
+        if std::env::var_os("ONLY").is_some() {
+            return pipeline(&parent, &options, PACED, 100_000).await;
+        }
         appends(&parent, &options, 1, 2000).await?;
         appends(&parent, &options, 1000, 300_000).await?;
         commits(&parent, &options, 1, 500, 60_000).await?;

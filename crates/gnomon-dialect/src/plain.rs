@@ -1,18 +1,31 @@
 //! The plain dialect: topics under `devices/`, for people with `mosquitto_pub`.
 //!
+//! Everything for the device goes at QoS 1; what a subscriber granted itself bounds it.
+//!
 //! See: docs/topics.md
 
 use gnomon_model::json::{parse, parse_object};
 use gnomon_model::{
-    Alert, CallId, Destination, DeviceKey, Dialect, Fault, Object, Reject, RejectKind, ReplyTo,
+    Alert, AlertStatus, CallId, Destination, DeviceKey, Dialect, Fault, Object, Reject, RejectKind,
+    ReplyTo, Severity,
 };
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
-use crate::{Decoded, HappenedEvent, Point, Said, Uplink, UplinkKind, time_ms, to_topic};
+use crate::topic::{BYTES_MAX, is_level};
+use crate::{
+    Decoded, FAULTS_MAX, HappenedEvent, PAYLOAD_BYTES_MAX, Point, Refusal, Said, UplinkKind,
+    at_most, call_id, json_text, shown, time_ms, to_topic,
+};
+
+/// Most properties or outputs of one message.
+const MEMBERS_MAX: usize = 1000;
+/// QoS of everything that a device or an application is told.
+const QOS: u8 = 1;
 
 /// An uplink topic, taken apart.
-struct Topic<'a> {
-    device: DeviceKey,
+pub(crate) struct Topic<'a> {
+    pub(crate) device: DeviceKey,
     kind: Kind<'a>,
 }
 
@@ -21,27 +34,43 @@ enum Kind<'a> {
     Event { event: &'a str },
     Request { name: &'a str, id: &'a str },
     Reply { id: &'a str },
+    Unsupported,
 }
 
-fn take_apart(topic: &str) -> Option<Topic<'_>> {
-    let rest = topic.strip_prefix("devices/")?;
+impl Topic<'_> {
+    pub(crate) fn uplink_kind(&self) -> UplinkKind {
+        match self.kind {
+            Kind::Telemetry => UplinkKind::Report,
+            Kind::Event { .. } => UplinkKind::Event,
+            Kind::Request { .. } => UplinkKind::Request,
+            Kind::Reply { .. } => UplinkKind::Reply,
+            Kind::Unsupported => UplinkKind::Unsupported,
+        }
+    }
+}
+
+pub(crate) fn take_apart(topic: &str) -> Option<Topic<'_>> {
+    let rest = topic.strip_prefix("devices/").filter(|_| topic.len() <= BYTES_MAX)?;
     let (product, rest) = rest.split_once('/')?;
     let (device, rest) = rest.split_once('/')?;
-    let kind = match rest.split_once('/') {
-        None if rest == "telemetry" => Kind::Telemetry,
-        Some(("events", event)) if is_level(event) => Kind::Event { event },
-        Some(("replies", id)) if is_level(id) => Kind::Reply { id },
-        Some(("requests", named)) => {
-            let (name, id) = named.split_once('/')?;
-            (is_level(name) && is_level(id)).then_some(Kind::Request { name, id })?
-        }
-        _ => return None,
-    };
+    let kind = kind_of(rest)?;
     Some(Topic { device: DeviceKey::parse(product, device).ok()?, kind })
 }
 
-fn is_level(text: &str) -> bool {
-    !text.is_empty() && !text.contains('/')
+fn kind_of(rest: &str) -> Option<Kind<'_>> {
+    let (word, named) = rest.split_once('/').unwrap_or((rest, ""));
+    match word {
+        "telemetry" if word == rest => Some(Kind::Telemetry),
+        "events" if is_level(named) => Some(Kind::Event { event: named }),
+        "replies" if is_level(named) => Some(Kind::Reply { id: named }),
+        "requests" => match named.split_once('/') {
+            Some((name, id)) if is_level(name) && is_level(id) => Some(Kind::Request { name, id }),
+            _ => Some(Kind::Unsupported),
+        },
+        // What the device is told is not an uplink, whoever publishes it.
+        "desired" | "alerts" | "calls" | "responses" | "rejected" => None,
+        _ => is_level(word).then_some(Kind::Unsupported),
+    }
 }
 
 fn topic_of(device: &DeviceKey, rest: &str) -> String {
@@ -54,37 +83,32 @@ pub fn telemetry_topic(device: &DeviceKey) -> String {
     topic_of(device, "telemetry")
 }
 
-pub(crate) fn recognise(topic: &str) -> Option<Uplink> {
-    let Topic { device, kind } = take_apart(topic)?;
-    let kind = match kind {
-        Kind::Telemetry => UplinkKind::Report,
-        Kind::Event { .. } => UplinkKind::Event,
-        Kind::Request { .. } => UplinkKind::Request,
-        Kind::Reply { .. } => UplinkKind::Reply,
-    };
-    Some(Uplink { device, dialect: Dialect::Plain, kind })
-}
-
 pub(crate) fn decode(
     topic: &str,
+    parts: &Topic<'_>,
     payload: &[u8],
     received_at_ms: i64,
-) -> Result<Decoded, (Option<ReplyTo>, Reject)> {
-    let Some(Topic { kind, .. }) = take_apart(topic) else {
-        return Err((None, Reject::new(RejectKind::UnknownTopic, "not a topic of a device")));
-    };
-    let id = match kind {
+) -> Result<Decoded, Refusal> {
+    let id = match parts.kind {
         Kind::Request { id, .. } => id.to_owned(),
-        Kind::Telemetry | Kind::Event { .. } | Kind::Reply { .. } => String::new(),
+        Kind::Telemetry | Kind::Event { .. } | Kind::Reply { .. } | Kind::Unsupported => {
+            String::new()
+        }
     };
     let reply_to = ReplyTo { dialect: Dialect::Plain, topic: topic.to_owned(), id, wanted: true };
-    match said(&kind, payload, received_at_ms) {
+    match said(topic, &parts.kind, payload, received_at_ms) {
         Ok(said) => Ok(Decoded { said, reply_to }),
         Err(reject) => Err((Some(reply_to), reject)),
     }
 }
 
-fn said(kind: &Kind<'_>, payload: &[u8], received_at_ms: i64) -> Result<Said, Reject> {
+fn said(
+    topic: &str,
+    kind: &Kind<'_>,
+    payload: &[u8],
+    received_at_ms: i64,
+) -> Result<Said, Reject> {
+    at_most(payload.len(), PAYLOAD_BYTES_MAX, "bytes of payload")?;
     match kind {
         Kind::Telemetry => {
             let (time_ms, values) = timed(parse_object(payload)?, received_at_ms)?;
@@ -100,30 +124,39 @@ fn said(kind: &Kind<'_>, payload: &[u8], received_at_ms: i64) -> Result<Said, Re
             Ok(Said::Request { name: (*name).to_owned(), body })
         }
         Kind::Reply { id } => {
-            let call = CallId::parse(id).ok_or_else(|| {
-                Reject::new(RejectKind::UnknownCall, format!("`{id:.40}` is no id of a call"))
-            })?;
+            let call = call_id(id)?;
             Ok(Said::Reply { call, result: result(object_or_empty(payload)?) })
         }
+        Kind::Unsupported => Err(unsupported(topic)),
     }
+}
+
+fn unsupported(topic: &str) -> Reject {
+    let reason = format!(
+        "`{topic:.120}` is no topic on which a device publishes: after its name comes telemetry, \
+         events/{{event}}, requests/{{name}}/{{id}} or replies/{{id}}"
+    );
+    Reject::new(RejectKind::UnknownTopic, reason)
 }
 
 fn object_or_empty(payload: &[u8]) -> Result<Object, Reject> {
     if payload.is_empty() { Ok(Object::new()) } else { parse_object(payload) }
 }
 
-/// Takes `{"time":ms,"values":{…}}` apart; anything else is the values themselves.
+/// Takes `{"time":ms,"values":{…}}` and `{"values":{…}}` apart; anything else is the values
+/// themselves, so that a property may be called `time` or `values`.
 fn timed(mut object: Object, received_at_ms: i64) -> Result<(i64, Object), Reject> {
-    let is_timed = matches!(object.get("values"), Some(Value::Object(_)))
-        && object.keys().all(|key| key == "time" || key == "values");
-    if !is_timed {
-        return Ok((received_at_ms, object));
+    let (time, values) = match (object.len(), object.get("time"), object.get_mut("values")) {
+        (2, Some(_), Some(Value::Object(_))) => (true, true),
+        (1, None, Some(Value::Object(_))) => (false, true),
+        _ => (false, false),
+    };
+    let time_ms = if time { time_ms(&object["time"])? } else { received_at_ms };
+    if values && let Some(Value::Object(inner)) = object.remove("values") {
+        object = inner;
     }
-    let time_ms = object.get("time").map_or(Ok(received_at_ms), time_ms)?;
-    match object.remove("values") {
-        Some(Value::Object(values)) => Ok((time_ms, values)),
-        _ => Ok((time_ms, Object::new())),
-    }
+    at_most(object.len(), MEMBERS_MAX, "members")?;
+    Ok((time_ms, object))
 }
 
 /// `{"error":{"code":n,"message":"…"}}` is a failure; anything else are outputs.
@@ -139,6 +172,21 @@ fn result(object: Object) -> Result<Object, (i64, String)> {
     }
 }
 
+/// Why a message, or a part of it, was refused.
+#[derive(Serialize)]
+struct Rejected<'a> {
+    topic: &'a str,
+    kind: &'static str,
+    reason: &'a str,
+    faults: Vec<RejectedPart<'a>>,
+}
+
+#[derive(Serialize)]
+struct RejectedPart<'a> {
+    identifier: String,
+    reason: &'a str,
+}
+
 pub(crate) fn encode_accepted(
     device: &DeviceKey,
     to: &ReplyTo,
@@ -147,9 +195,17 @@ pub(crate) fn encode_accepted(
     if faults.is_empty() {
         return None;
     }
+    let reason = match faults.len() {
+        1 => "1 part of the message does not fit the thing model".to_owned(),
+        count => format!("{count} parts of the message do not fit the thing model"),
+    };
+    let faults = faults.iter().take(FAULTS_MAX).map(|fault| RejectedPart {
+        identifier: shown(&fault.identifier),
+        reason: &fault.reason,
+    });
     let kind = RejectKind::Invalid.as_str();
-    let reason = "parts of the message do not fit the thing model; the others are applied";
-    Some(rejected(device, to, kind, reason, faults))
+    let body = Rejected { topic: &to.topic, kind, reason: &reason, faults: faults.collect() };
+    Some((to_topic(topic_of(device, "rejected"), QOS), json_text(&body)))
 }
 
 pub(crate) fn encode_rejected(
@@ -157,41 +213,46 @@ pub(crate) fn encode_rejected(
     to: &ReplyTo,
     reject: &Reject,
 ) -> (Destination, String) {
-    rejected(device, to, reject.kind.as_str(), &reject.reason, &[])
+    let Reject { kind, reason } = reject;
+    let body = Rejected { topic: &to.topic, kind: kind.as_str(), reason, faults: Vec::new() };
+    (to_topic(topic_of(device, "rejected"), QOS), json_text(&body))
 }
 
-fn rejected(
-    device: &DeviceKey,
-    to: &ReplyTo,
-    kind: &str,
-    reason: &str,
-    faults: &[Fault],
-) -> (Destination, String) {
-    let faults: Vec<Value> = faults
-        .iter()
-        .map(|fault| json!({ "identifier": fault.identifier, "reason": fault.reason }))
-        .collect();
-    let body = json!({ "topic": to.topic, "kind": kind, "reason": reason, "faults": faults });
-    (to_topic(topic_of(device, "rejected"), 1), body.to_string())
+/// An alert as people are told: the rule that raised it is our affair.
+#[derive(Serialize)]
+struct AlertBody<'a> {
+    alert: &'a str,
+    status: AlertStatus,
+    severity: Severity,
+    message: &'a str,
+    product: &'a str,
+    device: &'a str,
+    at: i64,
+    values: &'a Object,
+    id: &'a str,
+}
+
+/// The alert's document, with these values in place of its own.
+pub(crate) fn alert_text(alert: &Alert, values: &Object) -> String {
+    json_text(&AlertBody {
+        alert: &alert.alert,
+        status: alert.status,
+        severity: alert.severity,
+        message: &alert.message,
+        product: alert.product.as_str(),
+        device: alert.device.as_str(),
+        at: alert.at,
+        values,
+        id: &alert.id,
+    })
 }
 
 pub(crate) fn encode_alert(device: &DeviceKey, alert: &Alert) -> (Destination, String) {
-    let body = json!({
-        "alert": alert.alert,
-        "status": alert.status,
-        "severity": alert.severity,
-        "message": alert.message,
-        "product": alert.product,
-        "device": alert.device,
-        "at": alert.at,
-        "values": alert.values,
-        "id": alert.id,
-    });
-    (to_topic(topic_of(device, "alerts"), 1), body.to_string())
+    (to_topic(topic_of(device, "alerts"), QOS), alert_text(alert, &alert.values))
 }
 
 pub(crate) fn encode_desired(device: &DeviceKey, delta: &Object) -> (Destination, String) {
-    (to_topic(topic_of(device, "desired"), 1), text(delta))
+    (to_topic(topic_of(device, "desired"), QOS), json_text(delta))
 }
 
 pub(crate) fn encode_call(
@@ -200,7 +261,7 @@ pub(crate) fn encode_call(
     service: &str,
     inputs: &Object,
 ) -> (Destination, String) {
-    (to_topic(topic_of(device, &format!("calls/{service}/{id}")), 1), text(inputs))
+    (to_topic(topic_of(device, &format!("calls/{service}/{id}")), QOS), json_text(inputs))
 }
 
 pub(crate) fn encode_response(
@@ -208,9 +269,5 @@ pub(crate) fn encode_response(
     to: &ReplyTo,
     body: &Value,
 ) -> (Destination, String) {
-    (to_topic(topic_of(device, &format!("responses/{}", to.id)), 1), body.to_string())
-}
-
-fn text(object: &Object) -> String {
-    serde_json::to_string(object).expect("an object has a JSON form")
+    (to_topic(topic_of(device, &format!("responses/{}", to.id)), QOS), json_text(body))
 }

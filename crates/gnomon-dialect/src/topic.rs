@@ -54,6 +54,24 @@ pub fn matches(filter: &str, topic: &str) -> bool {
     }
 }
 
+/// Whether some topic is matched by both filters, of which neither begins with `$`.
+pub(crate) fn overlap(left: &str, right: &str) -> bool {
+    let (mut left, mut right) = (left.split('/'), right.split('/'));
+    loop {
+        match (left.next(), right.next()) {
+            (Some("#"), _) | (_, Some("#")) | (None, None) => return true,
+            (Some("+"), Some(_)) | (Some(_), Some("+")) => {}
+            (Some(one), Some(other)) if one == other => {}
+            _ => return false,
+        }
+    }
+}
+
+/// Whether the text can be one level of a topic that carries a name or an id.
+pub(crate) fn is_level(text: &str) -> bool {
+    !text.is_empty() && !text.contains(['/', '+', '#', '\0'])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +97,22 @@ mod tests {
             ("a/+/b", "a//b", true),
         ] {
             assert_eq!(matches(filter, topic), expected, "{filter} {topic}");
+        }
+    }
+
+    #[test]
+    fn filters_overlap_when_a_topic_is_in_both() {
+        for (left, right, expected) in [
+            ("a/+", "+/b", true),
+            ("a/#", "a", true),
+            ("a", "a/#", true),
+            ("a/b", "a/c", false),
+            ("a/+", "a", false),
+            ("+/+/c", "a/#", true),
+            ("a/+/c", "a/b/d", false),
+        ] {
+            assert_eq!(overlap(left, right), expected, "{left} {right}");
+            assert_eq!(overlap(right, left), expected, "{right} {left}");
         }
     }
 

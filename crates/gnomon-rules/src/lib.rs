@@ -1,1 +1,276 @@
-//! Rules written in Rhai: compile, index, evaluate, within hard limits.
+//! Rules written in Rhai: compile, index, run within hard limits.
+//!
+//! Invariants: a rule that fails takes none of its actions and affects no other rule; equal
+//! inputs give equal outcomes, as long as no deadline strikes.
+//! Never: files, a clock of its own, another crate of this workspace than the model.
+//! See: docs/rules.md
+
+mod compile;
+mod engine;
+mod evaluate;
+mod functions;
+mod value;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use gnomon_model::{Note, Object, ReplyTo, Turn};
+use rhai::Engine;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::compile::{Rule, WAKES};
+use crate::evaluate::Snapshot;
+
+pub use crate::engine::Limits;
+
+/// Monotonic nanoseconds, for the deadline: this crate has no clock, so the caller lends one.
+pub type Clock = fn() -> u64;
+
+/// The text of one rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleSource {
+    /// Path, as it shall be shown: `rules/too_warm.rhai`. The rule is named by its stem.
+    pub file: String,
+    /// The text.
+    pub text: String,
+}
+
+/// What is wrong with a rule, and where. Shown as `file:line:column: message`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RuleProblem {
+    /// Path.
+    pub file: String,
+    /// 1-based; 0 when the problem has no place.
+    pub line: usize,
+    /// 1-based; 0 when the problem has no place.
+    pub column: usize,
+    /// What is wrong, and what to do.
+    pub message: String,
+}
+
+impl fmt::Display for RuleProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, line, column, message } = self;
+        if *line == 0 {
+            return write!(f, "{file}: {message}");
+        }
+        write!(f, "{file}:{line}:{column}: {message}")
+    }
+}
+
+/// One rule, as people see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RuleListing {
+    /// Stem of the file.
+    pub name: String,
+    /// Path.
+    pub file: String,
+    /// Product whose devices it applies to.
+    pub product: String,
+    /// Pattern of device names, with `*` and `?`.
+    pub device: String,
+    /// Functions that wake it.
+    pub wakes: Vec<&'static str>,
+    /// The comment at its top.
+    pub about: String,
+    /// Hash of the text that is in force.
+    pub revision: String,
+    /// Why the file on disk is not in force, if it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stale: Option<String>,
+}
+
+/// What wakes rules.
+#[derive(Debug, Clone, Copy)]
+pub enum Wake<'a> {
+    /// The device reported properties: `on_report`.
+    Report {
+        /// Property -> value, those that were taken.
+        values: &'a Object,
+        /// When they were measured, Unix milliseconds.
+        time_ms: i64,
+    },
+    /// An event happened: `on_event`.
+    Event {
+        /// Identifier of the event.
+        name: &'a str,
+        /// Output -> value.
+        outputs: &'a Object,
+        /// When it happened, Unix milliseconds.
+        time_ms: i64,
+    },
+    /// The device came or went: `on_presence`.
+    Presence {
+        /// Whether it came.
+        online: bool,
+        /// Why.
+        reason: &'a str,
+    },
+    /// The device asks: `on_request`.
+    Request {
+        /// Name of the request.
+        name: &'a str,
+        /// Its body.
+        body: &'a Value,
+        /// How to answer it.
+        to: &'a ReplyTo,
+    },
+    /// An application changed the desired state: `on_shadow`.
+    Shadow {
+        /// The patch that it sent.
+        patch: &'a Object,
+    },
+}
+
+impl Wake<'_> {
+    /// Place of this wake in [`WAKES`].
+    fn index(&self) -> usize {
+        match self {
+            Self::Report { .. } => 0,
+            Self::Event { .. } => 1,
+            Self::Presence { .. } => 2,
+            Self::Request { .. } => 3,
+            Self::Shadow { .. } => 4,
+        }
+    }
+}
+
+/// Rules by product and wake, as places in the list of all rules.
+type Index = HashMap<String, [Vec<usize>; WAKES.len()]>;
+
+/// A set of rules. Immutable and cheap to clone; clones share it.
+#[derive(Clone)]
+pub struct RuleSet {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    engine: Arc<Engine>,
+    /// The same engine, but not strict about variables, see [`compile::compile`].
+    survey: Arc<Engine>,
+    limits: Limits,
+    clock: Clock,
+    rules: Vec<(Arc<Rule>, Option<String>)>,
+    index: Index,
+}
+
+impl RuleSet {
+    /// A set without rules.
+    #[must_use]
+    pub fn empty(clock: Clock, limits: Limits) -> Self {
+        let engine = Arc::new(engine::build(clock, &limits));
+        let mut survey = engine::build(clock, &limits);
+        survey.set_strict_variables(false);
+        let survey = Arc::new(survey);
+        let (rules, index) = (Vec::new(), Index::new());
+        Self { inner: Arc::new(Inner { engine, survey, limits, clock, rules, index }) }
+    }
+
+    /// Compiles the sources into a new set. A source with a problem keeps the version that this
+    /// set has, marked stale; without one it is left out. Rules whose source is gone are gone.
+    #[must_use]
+    pub fn reload(&self, sources: Vec<RuleSource>) -> (Self, Vec<RuleProblem>) {
+        let mut problems = Vec::new();
+        let mut rules = BTreeMap::new();
+        for source in sources {
+            match compile::compile(&self.inner.survey, &self.inner.engine, &source) {
+                Ok(rule) => drop(rules.insert(rule.name.clone(), (Arc::new(rule), None))),
+                Err(found) => {
+                    if let Some(last) = self.last_good(&source) {
+                        let stale = found.first().map(ToString::to_string);
+                        rules.insert(last.name.clone(), (last, stale));
+                    }
+                    problems.extend(found);
+                }
+            }
+        }
+        let rules: Vec<_> = rules.into_values().collect();
+        let index = index(&rules);
+        let Inner { engine, survey, limits, clock, .. } = &*self.inner;
+        let (engine, survey, limits) = (engine.clone(), survey.clone(), limits.clone());
+        let inner = Inner { engine, survey, limits, clock: *clock, rules, index };
+        (Self { inner: Arc::new(inner) }, problems)
+    }
+
+    /// All rules, sorted by name.
+    #[must_use]
+    pub fn listing(&self) -> Vec<RuleListing> {
+        let listed = |(rule, stale): &(Arc<Rule>, Option<String>)| rule.listing(stale.clone());
+        self.inner.rules.iter().map(listed).collect()
+    }
+
+    /// Runs the rules that this wakes, in order of their names, and carries out what they decide.
+    /// Rules see the record as it is now, none sees what another decides. Returns how many ran.
+    pub fn run(&self, turn: &mut Turn<'_>, wake: &Wake<'_>) -> usize {
+        let Some(by_wake) = self.inner.index.get(turn.device().product.as_str()) else { return 0 };
+        let woken = &by_wake[wake.index()];
+        if woken.is_empty() {
+            return 0;
+        }
+        let snapshot = Snapshot::of(turn, wake);
+        let device = turn.device().device.as_str().to_owned();
+        let mut ran = 0;
+        for place in woken {
+            let rule = &self.inner.rules[*place].0;
+            if rule.applies_to(&device) {
+                self.run_one(turn, wake, rule, &snapshot);
+                ran += 1;
+            }
+        }
+        ran
+    }
+
+    fn run_one(&self, turn: &mut Turn<'_>, wake: &Wake<'_>, rule: &Rule, snapshot: &Snapshot) {
+        let Inner { engine, limits, clock, .. } = &*self.inner;
+        let state = turn.record.rules.get(&rule.name);
+        let evaluated = evaluate::evaluate(engine, limits, *clock, rule, snapshot, wake, state);
+        match evaluated {
+            Ok((actions, state)) => {
+                keep_state(turn, rule, state);
+                let request = match wake {
+                    Wake::Request { to, .. } => Some(*to),
+                    Wake::Report { .. }
+                    | Wake::Event { .. }
+                    | Wake::Presence { .. }
+                    | Wake::Shadow { .. } => None,
+                };
+                for action in actions {
+                    turn.act(&rule.name, action, snapshot.time_ms, request);
+                }
+                turn.note(Note::RuleRan { rule: rule.name.clone() });
+            }
+            Err(failure) => turn.note(Note::RuleFailed {
+                rule: rule.name.clone(),
+                at: format!("{}:{}", rule.file, failure.line),
+                message: failure.message,
+            }),
+        }
+    }
+
+    fn last_good(&self, source: &RuleSource) -> Option<Arc<Rule>> {
+        let same = |(rule, _): &&(Arc<Rule>, Option<String>)| rule.file == source.file;
+        self.inner.rules.iter().find(same).map(|(rule, _)| rule.clone())
+    }
+}
+
+fn keep_state(turn: &mut Turn<'_>, rule: &Rule, state: Option<Object>) {
+    let Some(state) = state else { return };
+    if state.is_empty() {
+        turn.record.rules.remove(&rule.name);
+    } else {
+        turn.record.rules.insert(rule.name.clone(), state);
+    }
+}
+
+fn index(rules: &[(Arc<Rule>, Option<String>)]) -> Index {
+    let mut index = Index::new();
+    for (place, (rule, _)) in rules.iter().enumerate() {
+        let by_wake = index.entry(rule.product.clone()).or_default();
+        for wake in &rule.wakes {
+            by_wake[*wake].push(place);
+        }
+    }
+    index
+}

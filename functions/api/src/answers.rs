@@ -1,17 +1,24 @@
 //! Answers to requests that wait, as the functions decide them.
+//!
+//! Invariants: a request waits before its envelope is appended, so no answer can come too early;
+//! every answer is acknowledged, also one for which nobody waits any more.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use gnomon_host::port::{Consumer, Log, Queue, QueueError, Stream};
 use gnomon_model::{Answer, Destination, EnvelopeId, Outgoing};
 use tokio::sync::oneshot;
-use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{debug, warn};
+
+use crate::problem::Problem;
 
 /// Most answers taken at once.
 const BATCH_MAX: usize = 256;
+/// Most requests that wait at once; each costs some hundred bytes and a connection.
+const WAITING_MAX: usize = 10_000;
 /// Pause while the queue does not answer.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -30,20 +37,29 @@ pub(crate) struct Waiting {
 
 impl Answers {
     /// Begins to wait; to be called before the envelope is appended.
-    pub(crate) fn expect(&self, request: &EnvelopeId) -> Waiting {
+    ///
+    /// # Errors
+    /// Too many requests wait already: 503.
+    pub(crate) fn expect(&self, request: &EnvelopeId) -> Result<Waiting, Problem> {
+        let mut waiting = self.lock();
+        if waiting.len() >= WAITING_MAX {
+            let detail = format!("{WAITING_MAX} requests wait for an answer already");
+            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
+        }
         let (sender, answer) = oneshot::channel();
-        self.lock().insert(request.clone(), sender);
-        Waiting { answers: self.clone(), request: request.clone(), answer }
+        waiting.insert(request.clone(), sender);
+        Ok(Waiting { answers: self.clone(), request: request.clone(), answer })
     }
 
-    /// Hands out answers until `stop` is cancelled.
-    pub(crate) async fn hear<Q: Queue>(self, queue: Q, stop: CancellationToken) {
-        while !stop.is_cancelled() {
+    /// Hands out answers until the queue is closed. Whoever serves aborts it after the last
+    /// request, not before: those that run while the service stops are answered as well.
+    pub(crate) async fn hear<Q: Queue>(self, queue: Q) {
+        loop {
             match self.consume(&queue).await {
-                QueueError::Closed => return,
+                error @ QueueError::Closed => return debug!(error = %error, "hear no more answers"),
                 error => warn!(error = %error, "hear answers"),
             }
-            let _ = tokio::time::timeout(PAUSE, stop.cancelled()).await;
+            tokio::time::sleep(PAUSE).await;
         }
     }
 

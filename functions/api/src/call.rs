@@ -14,11 +14,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::Shared;
-use crate::extract::{Named, append, envelope, object};
+use crate::extract::{Named, append, bad, envelope, object};
 use crate::problem::Problem;
 
 /// How long a call waits if the request does not say, and at most, milliseconds.
 const TIMEOUT_MS: (u32, u32) = (8_000, 60_000);
+/// Longest name of a service, characters: above the 50 that Alink allows an identifier, and short
+/// enough to be shown.
+const SERVICE_MAX: usize = 128;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,10 +42,13 @@ pub(crate) async fn call<S: Store, Q: Queue>(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, Problem> {
     let timeout_ms = timeout(query)?;
+    if service.chars().count() > SERVICE_MAX {
+        return Err(bad(format!("the service's name is longer than {SERVICE_MAX} characters")));
+    }
     let inputs = object(body)?;
     let name = device.to_string();
     let envelope = envelope(device, What::Call { service, inputs, timeout_ms });
-    let waiting = shared.answers.expect(&envelope.id);
+    let waiting = shared.answers.expect(&envelope.id)?;
     append(&shared.api.queue, Stream::Calls, &envelope).await?;
     match waiting.answer(Duration::from_millis(timeout_ms.into())).await {
         Some(Answer::Outputs { outputs }) => Ok(Json(Value::Object(outputs))),
@@ -64,7 +70,6 @@ pub(crate) async fn call<S: Store, Q: Queue>(
 }
 
 fn timeout(query: Result<Query<Timeout>, QueryRejection>) -> Result<u32, Problem> {
-    let bad = |detail: String| Problem::new(StatusCode::BAD_REQUEST, detail);
     let Query(query) = query.map_err(|error| bad(error.body_text()))?;
     let timeout_ms = query.timeout_ms.unwrap_or(TIMEOUT_MS.0);
     if (1..=TIMEOUT_MS.1).contains(&timeout_ms) {

@@ -7,17 +7,20 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use gnomon_host::dead::DeadLetter;
-use gnomon_host::port::{Delivery, Log, Queue, Store, Stream};
+use gnomon_host::port::{Delivery, Log, Queue, QueueError, Store, Stream};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::Shared;
+use crate::extract::bad;
 use crate::problem::Problem;
 
 /// Where dead letters stand.
 const LOG: Log = Log { stream: Stream::Dead, partition: 0 };
 /// Letters of one page, if the request does not say; and at most.
 const PAGE: (usize, usize) = (100, 1000);
+/// Letters read at once, and bytes after which a page ends early: letters may be large.
+const READ_MAX: (usize, usize) = (64, 4 << 20);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,25 +33,40 @@ pub(crate) async fn list<S: Store, Q: Queue>(
     State(shared): State<Arc<Shared<S, Q>>>,
     query: Result<Query<Listing>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
-    let Query(query) =
-        query.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
+    let Query(query) = query.map_err(|error| bad(error.body_text()))?;
     let limit = query.limit.unwrap_or(PAGE.0).clamp(1, PAGE.1);
-    let first = query.after.unwrap_or(0).saturating_add(1);
-    // One more than asked for tells whether there is a next page.
-    let mut found = shared.api.queue.read(LOG, first, limit + 1).await?;
-    let more = found.len() > limit;
-    found.truncate(limit);
-    let next = more.then(|| found.last().map(|last| last.position)).flatten();
+    let (found, next) = page(&shared.api.queue, query.after.unwrap_or(0), limit).await?;
     let dead: Vec<Value> = found.iter().map(shown).collect();
     Ok(Json(json!({ "dead": dead, "next": next })))
+}
+
+/// Reads a page, and the position after which the next one begins if there is more.
+async fn page<Q: Queue>(
+    queue: &Q,
+    after: u64,
+    limit: usize,
+) -> Result<(Vec<Delivery>, Option<u64>), QueueError> {
+    let (mut found, mut last, mut bytes) = (Vec::new(), after, 0);
+    loop {
+        let batch = queue.read(LOG, last.saturating_add(1), READ_MAX.0).await?;
+        if batch.is_empty() {
+            return Ok((found, None));
+        }
+        for letter in batch {
+            if found.len() == limit || bytes > READ_MAX.1 {
+                return Ok((found, Some(last)));
+            }
+            (last, bytes) = (letter.position, bytes + letter.body.len());
+            found.push(letter);
+        }
+    }
 }
 
 pub(crate) async fn show<S: Store, Q: Queue>(
     State(shared): State<Arc<Shared<S, Q>>>,
     position: Result<Path<u64>, PathRejection>,
 ) -> Result<Json<Value>, Problem> {
-    let Path(position) =
-        position.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
+    let Path(position) = position.map_err(|error| bad(error.body_text()))?;
     let found = shared.api.queue.read(LOG, position, 1).await?;
     match found.first().filter(|letter| letter.position == position) {
         Some(letter) => Ok(Json(shown(letter))),

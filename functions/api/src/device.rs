@@ -5,13 +5,16 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
+use axum::extract::rejection::QueryRejection;
 use gnomon_host::port::{Queue, Store, Stored};
+use gnomon_host::watch::now_ms;
+use gnomon_model::record::PresenceState;
 use gnomon_model::{Alert, AlertStatus, DeviceKey, Record};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::Shared;
-use crate::extract::{Named, parse_key, parse_product};
+use crate::extract::{Named, bad, parse_key, parse_product};
 use crate::problem::Problem;
 use crate::shadow::metadata;
 
@@ -28,10 +31,9 @@ pub(crate) struct Listing {
 
 pub(crate) async fn list<S: Store, Q: Queue>(
     State(shared): State<Arc<Shared<S, Q>>>,
-    query: Result<Query<Listing>, axum::extract::rejection::QueryRejection>,
+    query: Result<Query<Listing>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
-    let Query(query) =
-        query.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
+    let Query(query) = query.map_err(|error| bad(error.body_text()))?;
     let product = query.product.as_deref().map(parse_product).transpose()?;
     let after = query.after.as_deref().map(parse_key).transpose()?;
     let limit = query.limit.unwrap_or(PAGE.0).clamp(1, PAGE.1);
@@ -59,11 +61,7 @@ pub(crate) async fn show<S: Store, Q: Queue>(
         "product": device.product,
         "device": device.device,
         "dialect": record.dialect,
-        "presence": {
-            "online": record.presence.online,
-            "since": record.presence.since_ms,
-            "reason": record.presence.reason,
-        },
+        "presence": presence(&record.presence),
         "shadow": {
             "desired": shadow.desired,
             "reported": shadow.reported,
@@ -72,10 +70,28 @@ pub(crate) async fn show<S: Store, Q: Queue>(
             "version": shadow.version,
         },
         "alerts": newest_first(&record),
-        "calls": record.calls,
+        "calls": pending_calls(&record, now_ms()),
         "rules": record.rules,
         "counts": record.counts,
     })))
+}
+
+/// When a device was never seen, `since` is null and not the year 1970.
+fn presence(presence: &PresenceState) -> Value {
+    let since = (presence.since_ms != 0).then_some(presence.since_ms);
+    json!({ "online": presence.online, "since": since, "reason": presence.reason })
+}
+
+/// Calls that a reply can still answer, the one that ends first at the top. The record keeps those
+/// that timed out until the next call is made.
+fn pending_calls(record: &Record, now_ms: i64) -> Vec<Value> {
+    let mut pending: Vec<_> =
+        record.calls.iter().filter(|(_, call)| call.deadline_ms >= now_ms).collect();
+    pending.sort_by_key(|(_, call)| call.deadline_ms);
+    let shown = pending.into_iter().map(
+        |(id, call)| json!({ "id": id, "service": call.service, "deadline": call.deadline_ms }),
+    );
+    shown.collect()
 }
 
 #[derive(Debug, Deserialize)]
@@ -87,10 +103,9 @@ pub(crate) struct AlertFilter {
 pub(crate) async fn alerts<S: Store, Q: Queue>(
     State(shared): State<Arc<Shared<S, Q>>>,
     Named(device): Named,
-    query: Result<Query<AlertFilter>, axum::extract::rejection::QueryRejection>,
+    query: Result<Query<AlertFilter>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
-    let Query(query) =
-        query.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
+    let Query(query) = query.map_err(|error| bad(error.body_text()))?;
     let record = load(&shared.api.store, &device).await?;
     let mut alerts = newest_first(&record);
     alerts.retain(|alert| query.status.is_none_or(|status| alert.status == status));

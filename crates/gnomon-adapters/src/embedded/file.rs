@@ -26,7 +26,9 @@ pub(super) const MESSAGES: TableDefinition<'_, (u32, u64), &[u8]> =
 pub(super) const MARKS: TableDefinition<'_, u32, (u64, u64, u64)> = TableDefinition::new("marks");
 /// Product, zero byte, device; revision (u64, little-endian) and JSON. No name holds a zero byte,
 /// so keys sort as pairs do.
-pub(super) const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
+pub(super) const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
+/// Number of a row; keys and values of records as messages of a row, see `rows` and `journal`.
+pub(super) const JOURNAL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("journal");
 /// Client; document.
 pub(super) const SESSIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("sessions");
 /// Client and key; message.
@@ -139,6 +141,7 @@ fn describe(database: &Database, options: &EmbeddedOptions) -> Result<(), redb::
         transaction.open_table(MESSAGES)?;
         transaction.open_table(MARKS)?;
         transaction.open_table(RECORDS)?;
+        transaction.open_table(JOURNAL)?;
         transaction.open_table(SESSIONS)?;
         transaction.open_table(SESSION_MESSAGES)?;
     }
@@ -216,12 +219,13 @@ pub(super) fn number(log: gnomon_host::port::Log) -> u32 {
 }
 
 impl super::Core {
-    /// Rebuilds memory from the file.
-    pub(super) fn reload(&self) -> Result<(), redb::Error> {
+    /// Rebuilds memory from the file; the number of the journal's last row.
+    pub(super) fn reload(&self) -> Result<u64, redb::Error> {
         let database = self.file.database.read().unwrap_or_else(PoisonError::into_inner);
         let Some(database) = &*database else { return Err(redb::Error::DatabaseClosed) };
         let transaction = database.begin_read()?;
-        self.logs.cells.iter().try_for_each(|cell| self.reload_log(&transaction, cell))
+        self.logs.cells.iter().try_for_each(|cell| self.reload_log(&transaction, cell))?;
+        self.overlay.reload(&transaction)
     }
 
     fn reload_log(&self, transaction: &ReadTransaction, cell: &Cell) -> Result<(), redb::Error> {
@@ -232,8 +236,8 @@ impl super::Core {
         for row in messages.range((number, 0)..=(number, u64::MAX))? {
             let (key, row) = row?;
             let mut position = key.value().1;
-            rows::each(row.value(), |id, body_bytes| {
-                state.restore(position, self.logs.hash(id), (id.len() + body_bytes) as u64);
+            rows::each(row.value(), |id, body| {
+                state.restore(position, self.logs.hash(id), (id.len() + body.len()) as u64);
                 position += 1;
             });
         }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use gnomon_host::port::{Committed, QueueError, SessionChange, StoreError};
 use tokio::sync::oneshot;
 
@@ -23,10 +24,10 @@ pub(super) struct Append {
 
 /// A record as it goes into the file.
 pub(super) struct RecordRow {
-    pub(super) key: Vec<u8>,
+    pub(super) key: String,
     pub(super) expected_revision: u64,
     /// Revision after the write (u64, little-endian) and the record's JSON.
-    pub(super) value: Vec<u8>,
+    pub(super) value: Bytes,
 }
 
 pub(super) struct Commit {

@@ -13,6 +13,7 @@
 mod error;
 mod file;
 mod inbox;
+mod journal;
 mod queue;
 mod rows;
 mod sessions;
@@ -30,6 +31,7 @@ use tokio::sync::oneshot;
 pub use self::error::OpenError;
 use self::file::File;
 use self::inbox::Inbox;
+use self::journal::{Journal, Overlay};
 pub use self::queue::EmbeddedConsumer;
 use self::writer::Writer;
 use crate::bounds::QueueBounds;
@@ -47,6 +49,9 @@ pub struct EmbeddedOptions {
     pub cache_bytes: usize,
     /// Memory for undelivered messages, for each log.
     pub tail_bytes: u64,
+    /// Bytes of records that are journaled before they are folded into the tree. More means fewer
+    /// writes for devices that report often, and up to twice as much memory.
+    pub journal_bytes: u64,
     /// Time between the beginnings of two commits at least, while requests keep coming; a request
     /// that comes later than that after the last commit waits for nothing. Longer means less work
     /// for each message and more waiting.
@@ -62,6 +67,7 @@ impl EmbeddedOptions {
             bounds: QueueBounds::default(),
             cache_bytes: 64 << 20,
             tail_bytes: 8 << 20,
+            journal_bytes: 32 << 20,
             commit_interval: Duration::from_millis(1),
         }
     }
@@ -72,6 +78,7 @@ pub(crate) struct Core {
     pub(crate) file: File,
     pub(crate) logs: Logs,
     pub(crate) inbox: Inbox,
+    pub(crate) overlay: Overlay,
     pub(crate) closed: AtomicBool,
     pub(crate) transactions: AtomicU64,
 }
@@ -127,9 +134,11 @@ impl Embedded {
         let logs = Logs::new(options.partitions, &options.bounds, keep);
         let closed = AtomicBool::new(false);
         let (inbox, transactions) = (Inbox::default(), AtomicU64::new(0));
-        let core = Arc::new(Core { file, logs, inbox, closed, transactions });
-        core.reload().map_err(|error| OpenError::of_redb(dir, error))?;
-        let writer = Writer::new(Arc::clone(&core), options.commit_interval);
+        let overlay = Overlay::default();
+        let core = Arc::new(Core { file, logs, inbox, overlay, closed, transactions });
+        let last = core.reload().map_err(|error| OpenError::of_redb(dir, error))?;
+        let journal = Journal::new(options.journal_bytes, last);
+        let writer = Writer::new(Arc::clone(&core), journal, options.commit_interval);
         let thread = std::thread::Builder::new()
             .name("gnomon-writer".into())
             .spawn(move || writer.run())

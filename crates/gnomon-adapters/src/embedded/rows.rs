@@ -7,10 +7,16 @@
 use bytes::{Buf, Bytes};
 use gnomon_host::port::Delivery;
 
-/// A row is closed once it is this long; chosen by measurement, see `examples/embedded_load.rs`.
-pub(super) const ROW_BYTES: usize = 16 << 10;
+/// Longest row of more than one message. With the tree's own bytes it just fits four pages of 4 KiB,
+/// since the file gives out pages in powers of two.
+const ROW_BYTES_MAX: usize = (16 << 10) - 128;
 
 const HEAD_BYTES: usize = 6;
+
+/// Whether this message must begin a new row.
+pub(super) fn is_full(row: &[u8], id: &str, body: &[u8]) -> bool {
+    !row.is_empty() && row.len() + HEAD_BYTES + id.len() + body.len() > ROW_BYTES_MAX
+}
 
 /// Adds a message to a row.
 pub(super) fn push(row: &mut Vec<u8>, id: &str, body: &[u8]) {
@@ -37,14 +43,15 @@ pub(super) fn pop(row: &mut Bytes) -> Option<(Bytes, Bytes)> {
     Some((id, row.split_to(body_bytes)))
 }
 
-/// Length of each message's id and body in the row, without copying it.
-pub(super) fn each<'r>(mut row: &'r [u8], mut visit: impl FnMut(&'r str, usize)) -> usize {
+/// Visits each message's id and body in the row without copying it; how many there are.
+pub(super) fn each<'r>(mut row: &'r [u8], mut visit: impl FnMut(&'r str, &'r [u8])) -> usize {
     let mut count = 0;
     while row.len() >= HEAD_BYTES {
         let id_bytes = usize::from(row.get_u16_le());
         let body_bytes = row.get_u32_le() as usize;
         let Some((message, rest)) = row.split_at_checked(id_bytes + body_bytes) else { break };
-        visit(std::str::from_utf8(&message[..id_bytes]).unwrap_or_default(), body_bytes);
+        let (id, body) = message.split_at(id_bytes);
+        visit(std::str::from_utf8(id).unwrap_or_default(), body);
         row = rest;
         count += 1;
     }

@@ -1,29 +1,31 @@
 //! Records of the embedded store: read in short transactions on the caller's thread, written by the
 //! writer.
 
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
 use gnomon_host::port::{Committed, Page, Store, StoreError, Stored, Write};
 use gnomon_model::{DeviceKey, ProductKey, Record};
-use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::error::Failure;
 use super::file::RECORDS;
 use super::inbox::{Commit, RecordRow};
+use super::journal::revision;
 use super::queue::ended;
-use super::writer::revision;
 use super::{Core, Embedded};
 use crate::memory::page;
 
 const REVISION_BYTES: usize = 8;
 
 /// Key of a device: product, zero byte, device.
-fn key(device: &DeviceKey) -> Vec<u8> {
-    let (product, device) = (device.product.as_str(), device.device.as_str());
-    [product.as_bytes(), &[0], device.as_bytes()].concat()
+fn key(device: &DeviceKey) -> String {
+    [device.product.as_str(), "\0", device.device.as_str()].concat()
 }
 
-fn device(key: &[u8]) -> Option<DeviceKey> {
-    let (product, device) = std::str::from_utf8(key).ok()?.split_once('\0')?;
+fn device(key: &str) -> Option<DeviceKey> {
+    let (product, device) = key.split_once('\0')?;
     DeviceKey::parse(product, device).ok()
 }
 
@@ -31,9 +33,9 @@ fn row(write: &Write) -> RecordRow {
     let expected_revision = write.expected_revision;
     let json = write.record.encode();
     let mut value = Vec::with_capacity(REVISION_BYTES + json.len());
-    value.extend_from_slice(&(expected_revision + 1).to_le_bytes());
+    value.extend_from_slice(&(expected_revision.wrapping_add(1)).to_le_bytes());
     value.extend_from_slice(&json);
-    RecordRow { key: key(&write.device), expected_revision, value }
+    RecordRow { key: key(&write.device), expected_revision, value: value.into() }
 }
 
 fn decode(device: &DeviceKey, row: Option<&[u8]>) -> Result<Stored, StoreError> {
@@ -53,15 +55,13 @@ impl Store for Embedded {
         if self.core().is_closed() {
             return Err(StoreError::Closed);
         }
-        let read = self.core().file.read(|transaction| {
-            let records = transaction.open_table(RECORDS)?;
-            let one = |device| -> Result<Result<Stored, StoreError>, Failure> {
-                let row = records.get(&*key(device))?;
-                Ok(decode(device, row.as_ref().map(redb::AccessGuard::value)))
-            };
-            devices.iter().map(one).collect::<Result<Vec<_>, _>>()
-        });
-        read.map_err(|failure| failure.store())?.into_iter().collect()
+        let keys: Vec<_> = devices.iter().map(key).collect();
+        let mut rows = self.core().overlay.find(&keys);
+        // Looked for second: what has left the overlay meanwhile is in the tree.
+        if rows.iter().any(Option::is_none) {
+            self.core().find(&keys, &mut rows).map_err(|failure| failure.store())?;
+        }
+        devices.iter().zip(rows).map(|(device, row)| decode(device, row.as_deref())).collect()
     }
 
     async fn commit(&self, writes: &[Write]) -> Result<Vec<Committed>, StoreError> {
@@ -89,6 +89,17 @@ impl Store for Embedded {
 }
 
 impl Core {
+    /// Fills in the rows that are missing, as far as the tree has them.
+    fn find(&self, keys: &[String], rows: &mut [Option<Bytes>]) -> Result<(), Failure> {
+        self.file.read(|transaction| {
+            let records = transaction.open_table(RECORDS)?;
+            for (key, row) in keys.iter().zip(rows).filter(|(_, row)| row.is_none()) {
+                *row = records.get(&**key)?.map(|row| Bytes::copy_from_slice(row.value()));
+            }
+            Ok(())
+        })
+    }
+
     /// One device more than asked for, if there is one.
     fn list(
         &self,
@@ -97,28 +108,31 @@ impl Core {
         count_max: usize,
     ) -> Result<Vec<DeviceKey>, Failure> {
         let (start, end) = range(product, after);
+        if end.as_ref().is_some_and(|end| *end <= start) {
+            return Ok(Vec::new());
+        }
+        let count_max = count_max.saturating_add(1);
+        let mut keys = self.overlay.keys(&start, end.as_deref(), count_max);
+        // Looked for second: what has left the overlay meanwhile is in the tree.
         self.file.read(|transaction| {
             let records = transaction.open_table(RECORDS)?;
-            let mut found = Vec::new();
-            if start >= end {
-                return Ok(found);
+            let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            for row in records.range::<&str>((Bound::Included(&*start), end))?.take(count_max) {
+                keys.push(row?.0.value().to_owned());
             }
-            for row in records.range(&*start..&*end)?.take(count_max.saturating_add(1)) {
-                found.extend(device(row?.0.value()));
-            }
-            Ok(found)
-        })
+            Ok(())
+        })?;
+        keys.sort_unstable();
+        keys.dedup();
+        Ok(keys.iter().take(count_max).filter_map(|key| device(key)).collect())
     }
 }
 
-/// From the first key that may be listed to the first one that may not.
-fn range(product: Option<&ProductKey>, after: Option<&DeviceKey>) -> (Vec<u8>, Vec<u8>) {
-    let bounded =
-        |product: &ProductKey, bound: u8| [product.as_str().as_bytes(), &[bound]].concat();
-    // No UTF-8 text begins with 0xff.
-    let end = product.map_or(vec![0xff], |product| bounded(product, 1));
-    let first = product.map_or(Vec::new(), |product| bounded(product, 0));
+/// The first key that may be listed, and the first one behind it that may not.
+fn range(product: Option<&ProductKey>, after: Option<&DeviceKey>) -> (String, Option<String>) {
+    let end = product.map(|product| format!("{product}\u{1}"));
+    let first = product.map_or(String::new(), |product| format!("{product}\0"));
     // The key that comes right after another one is that one and a zero byte.
-    let next = after.map_or(Vec::new(), |after| [&*key(after), &[0]].concat());
+    let next = after.map_or(String::new(), |after| key(after) + "\0");
     (first.max(next), end)
 }

@@ -5,13 +5,14 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use gnomon_host::port::{Committed, QueueError};
-use redb::{ReadableTable, WriteTransaction};
+use redb::WriteTransaction;
 use tokio::sync::oneshot;
 
 use super::Core;
 use super::error::Failure;
-use super::file::{MARKS, MESSAGES, RECORDS, number};
-use super::inbox::{Batch, Commit, RecordRow, Work};
+use super::file::{MARKS, MESSAGES, number};
+use super::inbox::{Batch, Work};
+use super::journal::{Journal, Staged};
 use super::{rows, sessions};
 use crate::logs::Cell;
 
@@ -20,6 +21,7 @@ const ROWS_DROPPED_MAX: usize = 256;
 
 pub(super) struct Writer {
     core: Arc<Core>,
+    journal: Journal,
     interval: Duration,
     row: Vec<u8>,
 }
@@ -30,6 +32,8 @@ struct Answers {
     commits: Vec<Vec<Committed>>,
     /// Places of the logs that have something to publish.
     touched: Vec<usize>,
+    /// Records that readers are to see.
+    staged: Staged,
 }
 
 /// Lets go of all who wait if the writer ends in whatever way.
@@ -43,8 +47,8 @@ impl Drop for Ending {
 }
 
 impl Writer {
-    pub(super) fn new(core: Arc<Core>, interval: Duration) -> Self {
-        Self { core, interval, row: Vec::with_capacity(2 * rows::ROW_BYTES) }
+    pub(super) fn new(core: Arc<Core>, journal: Journal, interval: Duration) -> Self {
+        Self { core, journal, interval, row: Vec::new() }
     }
 
     pub(super) fn run(mut self) {
@@ -90,16 +94,18 @@ impl Writer {
     fn transact(&mut self, batch: &mut Batch) -> Result<Answers, Failure> {
         if !self.core.file.is_open() {
             self.core.file.reopen()?;
-            self.core.reload()?;
+            let last = self.core.reload()?;
+            self.journal.restart(last);
         }
         let transaction = self.core.file.begin()?;
-        let commits = commit(&transaction, &batch.commits)?;
+        let (commits, staged) =
+            self.journal.commit(&transaction, &self.core.overlay, &mut batch.commits)?;
         sessions::apply(&transaction, &batch.changes)?;
         let (appends, touched) = self.append(batch);
         self.keep(&transaction, &touched)?;
         transaction.commit()?;
         self.core.transactions.fetch_add(1, Ordering::Relaxed);
-        Ok(Answers { appends, commits, touched })
+        Ok(Answers { appends, commits, touched, staged })
     }
 
     /// Appends in memory, unpublished: a failure rebuilds memory from the file.
@@ -141,12 +147,12 @@ impl Writer {
         let mut first = state.published() + 1;
         self.row.clear();
         for one in state.unpublished() {
-            rows::push(&mut self.row, &one.id, &one.body);
-            if self.row.len() >= rows::ROW_BYTES {
+            if rows::is_full(&self.row, &one.id, &one.body) {
                 messages.insert((number, first), &*self.row)?;
-                first = one.position + 1;
+                first = one.position;
                 self.row.clear();
             }
+            rows::push(&mut self.row, &one.id, &one.body);
         }
         if !self.row.is_empty() {
             messages.insert((number, first), &*self.row)?;
@@ -155,6 +161,7 @@ impl Writer {
     }
 
     fn answer(&self, batch: Batch, answers: Answers) {
+        self.journal.publish(&self.core.overlay, answers.staged);
         for index in answers.touched {
             self.core.logs.cells[index].publish();
         }
@@ -175,31 +182,6 @@ fn tell(closers: Vec<oneshot::Sender<()>>) {
     for closer in closers {
         let _ = closer.send(());
     }
-}
-
-/// Writes the records whose revision is as expected.
-fn commit(
-    transaction: &WriteTransaction,
-    commits: &[Commit],
-) -> Result<Vec<Vec<Committed>>, Failure> {
-    if commits.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut records = transaction.open_table(RECORDS)?;
-    let mut one = |row: &RecordRow| -> Result<Committed, Failure> {
-        let found = records.get(&*row.key)?.map_or(0, |value| revision(value.value()));
-        if found != row.expected_revision {
-            return Ok(Committed::Conflict);
-        }
-        records.insert(&*row.key, &*row.value)?;
-        Ok(Committed::Done { revision: found + 1 })
-    };
-    commits.iter().map(|commit| commit.rows.iter().map(&mut one).collect()).collect()
-}
-
-/// Revision of a record's row; 0 if it is too short to be one.
-pub(super) fn revision(row: &[u8]) -> u64 {
-    row.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 /// Drops what the log need not keep, and writes its marks if either changed.

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use gnomon_adapters::{Embedded, EmbeddedOptions, Faulty, LogBounds, Memory, Plan, QueueBounds};
 
-pub const PARTITIONS: u16 = 4;
+pub(crate) const PARTITIONS: u16 = 4;
 
 /// An adapter under test.
-pub trait Kind: Sized {
+pub(crate) trait Kind: Sized {
     type Port: Clone + Send + Sync + 'static;
 
     /// An empty one.
@@ -22,17 +22,17 @@ pub trait Kind: Sized {
 }
 
 /// Bounds that no law reaches by accident.
-pub fn wide() -> QueueBounds {
+pub(crate) fn wide() -> QueueBounds {
     QueueBounds::uniform(LogBounds::consumed(10_000, 1 << 30))
 }
 
 /// At most `pending` messages pending, at least `kept` more kept.
-pub fn narrow(pending: u64, kept: u64) -> QueueBounds {
+pub(crate) fn narrow(pending: u64, kept: u64) -> QueueBounds {
     let bounds = LogBounds { pending_messages_max: pending, ..LogBounds::consumed(kept, 1 << 30) };
     QueueBounds::uniform(bounds)
 }
 
-pub struct InMemory(Memory);
+pub(crate) struct InMemory(Memory);
 
 impl Kind for InMemory {
     type Port = Memory;
@@ -54,7 +54,7 @@ impl Kind for InMemory {
     }
 }
 
-pub struct OnDisk {
+pub(crate) struct OnDisk {
     dir: tempfile::TempDir,
     options: EmbeddedOptions,
     port: Embedded,
@@ -91,7 +91,7 @@ impl Kind for OnDisk {
     }
 }
 
-pub struct WithoutFaults(Faulty<Memory>);
+pub(crate) struct WithoutFaults(Faulty<Memory>);
 
 impl Kind for WithoutFaults {
     type Port = Faulty<Memory>;

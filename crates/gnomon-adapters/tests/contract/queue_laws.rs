@@ -48,7 +48,7 @@ async fn assert_drained(queue: &impl Queue, consumer: &mut impl Consumer, log: L
     assert_eq!(ids(&pull(consumer, 1).await), ["sentinel"]);
 }
 
-pub async fn order_is_kept_per_log<K: Kind<Port: Queue>>() {
+pub(crate) async fn order_is_kept_per_log<K: Kind<Port: Queue>>() {
     let kind = K::fresh(wide()).await;
     let queue = kind.port();
     for round in 0..20 {
@@ -65,7 +65,7 @@ pub async fn order_is_kept_per_log<K: Kind<Port: Queue>>() {
     }
 }
 
-pub async fn positions_begin_at_one_and_increase<K: Kind<Port: Queue>>() {
+pub(crate) async fn positions_begin_at_one_and_increase<K: Kind<Port: Queue>>() {
     let kind = K::fresh(wide()).await;
     kind.port().append(messages(LOG, 0..50)).await.unwrap();
     let mut consumer = kind.port().consume(LOG).await.unwrap();
@@ -74,7 +74,7 @@ pub async fn positions_begin_at_one_and_increase<K: Kind<Port: Queue>>() {
     assert!(found.is_sorted_by(|a, b| a.position < b.position));
 }
 
-pub async fn what_is_appended_survives_a_reopen<K: Kind<Port: Queue>>() {
+pub(crate) async fn what_is_appended_survives_a_reopen<K: Kind<Port: Queue>>() {
     let kind = K::fresh(wide()).await;
     kind.port().append(messages(LOG, 0..500)).await.unwrap();
     kind.port().append(messages(LOG, 500..501)).await.unwrap();
@@ -85,7 +85,7 @@ pub async fn what_is_appended_survives_a_reopen<K: Kind<Port: Queue>>() {
     assert_drained(kind.port(), &mut consumer, LOG).await;
 }
 
-pub async fn an_id_is_appended_once<K: Kind<Port: Queue>>() {
+pub(crate) async fn an_id_is_appended_once<K: Kind<Port: Queue>>() {
     let kind = K::fresh(wide()).await;
     let queue = kind.port();
     queue.append(messages(LOG, [1, 2])).await.unwrap();
@@ -98,7 +98,7 @@ pub async fn an_id_is_appended_once<K: Kind<Port: Queue>>() {
     assert_eq!(queue.counts(LOG).await.unwrap().appended, 4);
 }
 
-pub async fn an_id_is_appended_once_within_a_batch<K: Kind<Port: Queue>>() {
+pub(crate) async fn an_id_is_appended_once_within_a_batch<K: Kind<Port: Queue>>() {
     let kind = K::fresh(wide()).await;
     kind.port().append(messages(LOG, [1, 1, 2, 1])).await.unwrap();
     let mut consumer = kind.port().consume(LOG).await.unwrap();
@@ -106,7 +106,7 @@ pub async fn an_id_is_appended_once_within_a_batch<K: Kind<Port: Queue>>() {
     assert_drained(kind.port(), &mut consumer, LOG).await;
 }
 
-pub async fn an_id_is_absorbed_after_a_reopen_too<K: Kind<Port: Queue>>() {
+pub(crate) async fn an_id_is_absorbed_after_a_reopen_too<K: Kind<Port: Queue>>() {
     let kind = K::fresh(wide()).await;
     kind.port().append(messages(LOG, [1, 2])).await.unwrap();
     let mut consumer = kind.port().consume(LOG).await.unwrap();
@@ -120,7 +120,7 @@ pub async fn an_id_is_absorbed_after_a_reopen_too<K: Kind<Port: Queue>>() {
     assert_eq!(kind.port().counts(LOG).await.unwrap().appended, 3);
 }
 
-pub async fn an_id_is_known_per_log<K: Kind<Port: Queue>>() {
+pub(crate) async fn an_id_is_known_per_log<K: Kind<Port: Queue>>() {
     let kind = K::fresh(wide()).await;
     kind.port().append(vec![message(LOG, 1), message(OTHER, 1)]).await.unwrap();
     for log in [LOG, OTHER] {
@@ -128,7 +128,7 @@ pub async fn an_id_is_known_per_log<K: Kind<Port: Queue>>() {
     }
 }
 
-pub async fn unacknowledged_messages_are_delivered_again<K: Kind<Port: Queue>>() {
+pub(crate) async fn unacknowledged_messages_are_delivered_again<K: Kind<Port: Queue>>() {
     let kind = K::fresh(wide()).await;
     kind.port().append(messages(LOG, 0..10)).await.unwrap();
     let mut consumer = kind.port().consume(LOG).await.unwrap();
@@ -142,7 +142,7 @@ pub async fn unacknowledged_messages_are_delivered_again<K: Kind<Port: Queue>>()
     assert_drained(kind.port(), &mut consumer, LOG).await;
 }
 
-pub async fn acknowledgements_may_come_in_any_order<K: Kind<Port: Queue>>() {
+pub(crate) async fn acknowledgements_may_come_in_any_order<K: Kind<Port: Queue>>() {
     let kind = K::fresh(wide()).await;
     kind.port().append(messages(LOG, 0..100)).await.unwrap();
     let mut consumer = kind.port().consume(LOG).await.unwrap();
@@ -159,7 +159,7 @@ pub async fn acknowledgements_may_come_in_any_order<K: Kind<Port: Queue>>() {
     assert_drained(kind.port(), &mut consumer, LOG).await;
 }
 
-pub async fn acknowledging_twice_or_what_never_was_changes_nothing<K: Kind<Port: Queue>>() {
+pub(crate) async fn acknowledging_twice_or_what_never_was_changes_nothing<K: Kind<Port: Queue>>() {
     let kind = K::fresh(wide()).await;
     kind.port().append(messages(LOG, 0..3)).await.unwrap();
     let mut consumer = kind.port().consume(LOG).await.unwrap();
@@ -170,7 +170,7 @@ pub async fn acknowledging_twice_or_what_never_was_changes_nothing<K: Kind<Port:
     assert_eq!(ids(&pull(&mut consumer, 2).await), ["0", "2"]);
 }
 
-pub async fn acknowledgements_survive_a_close<K: Kind<Port: Queue>>() {
+pub(crate) async fn acknowledgements_survive_a_close<K: Kind<Port: Queue>>() {
     let kind = K::fresh(wide()).await;
     kind.port().append(messages(LOG, 0..10)).await.unwrap();
     let mut consumer = kind.port().consume(LOG).await.unwrap();
@@ -183,7 +183,7 @@ pub async fn acknowledgements_survive_a_close<K: Kind<Port: Queue>>() {
     assert_eq!(pull(&mut consumer, 1).await[0].position, 5);
 }
 
-pub async fn a_batch_over_several_logs_goes_in_as_one<K: Kind<Port: Queue>>() {
+pub(crate) async fn a_batch_over_several_logs_goes_in_as_one<K: Kind<Port: Queue>>() {
     let kind = K::fresh(narrow(3, 100)).await;
     let queue = kind.port();
     queue.append(messages(OTHER, 0..2)).await.unwrap();
@@ -199,7 +199,7 @@ pub async fn a_batch_over_several_logs_goes_in_as_one<K: Kind<Port: Queue>>() {
     assert_eq!(queue.counts(OTHER).await.unwrap().appended, 3);
 }
 
-pub async fn a_full_log_refuses_and_recovers<K: Kind<Port: Queue>>() {
+pub(crate) async fn a_full_log_refuses_and_recovers<K: Kind<Port: Queue>>() {
     let kind = K::fresh(narrow(5, 100)).await;
     let queue = kind.port();
     queue.append(messages(LOG, 0..5)).await.unwrap();
@@ -214,14 +214,14 @@ pub async fn a_full_log_refuses_and_recovers<K: Kind<Port: Queue>>() {
     assert_eq!(ids(&pull(&mut consumer, 2).await), ["5", "6"]);
 }
 
-pub async fn a_known_id_is_absorbed_by_a_full_log<K: Kind<Port: Queue>>() {
+pub(crate) async fn a_known_id_is_absorbed_by_a_full_log<K: Kind<Port: Queue>>() {
     let kind = K::fresh(narrow(2, 100)).await;
     kind.port().append(messages(LOG, 0..2)).await.unwrap();
     kind.port().append(messages(LOG, 0..2)).await.unwrap();
     assert_eq!(kind.port().counts(LOG).await.unwrap().appended, 2);
 }
 
-pub async fn appended_is_acknowledged_plus_pending<K: Kind<Port: Queue>>() {
+pub(crate) async fn appended_is_acknowledged_plus_pending<K: Kind<Port: Queue>>() {
     let kind = K::fresh(wide()).await;
     let queue = kind.port();
     let counts = queue.counts(LOG).await.unwrap();
@@ -236,7 +236,7 @@ pub async fn appended_is_acknowledged_plus_pending<K: Kind<Port: Queue>>() {
     assert_drained(queue, &mut consumer, LOG).await;
 }
 
-pub async fn a_closed_queue_says_so<K: Kind<Port: Queue>>() {
+pub(crate) async fn a_closed_queue_says_so<K: Kind<Port: Queue>>() {
     let kind = K::fresh(wide()).await;
     let queue = kind.port();
     queue.append(messages(LOG, 0..3)).await.unwrap();
@@ -252,7 +252,7 @@ pub async fn a_closed_queue_says_so<K: Kind<Port: Queue>>() {
     closed(consumer.acknowledge(&[1]).await.unwrap_err());
 }
 
-pub async fn closing_wakes_a_waiting_pull<K: Kind<Port: Queue>>() {
+pub(crate) async fn closing_wakes_a_waiting_pull<K: Kind<Port: Queue>>() {
     let kind = K::fresh(wide()).await;
     let mut consumer = kind.port().consume(LOG).await.unwrap();
     let waiting = consumer.pull(1);
@@ -260,7 +260,7 @@ pub async fn closing_wakes_a_waiting_pull<K: Kind<Port: Queue>>() {
     assert!(matches!(pulled.unwrap_err(), QueueError::Closed));
 }
 
-pub async fn a_dropped_pull_loses_nothing<K: Kind<Port: Queue>>() {
+pub(crate) async fn a_dropped_pull_loses_nothing<K: Kind<Port: Queue>>() {
     let kind = K::fresh(wide()).await;
     let queue = kind.port();
     let mut consumer = queue.consume(LOG).await.unwrap();
@@ -281,7 +281,7 @@ pub async fn a_dropped_pull_loses_nothing<K: Kind<Port: Queue>>() {
     assert_drained(queue, &mut consumer, LOG).await;
 }
 
-pub async fn a_pull_waits_for_the_next_message<K: Kind<Port: Queue>>() {
+pub(crate) async fn a_pull_waits_for_the_next_message<K: Kind<Port: Queue>>() {
     let kind = K::fresh(wide()).await;
     let queue = kind.port();
     let mut consumer = queue.consume(LOG).await.unwrap();
@@ -292,7 +292,7 @@ pub async fn a_pull_waits_for_the_next_message<K: Kind<Port: Queue>>() {
     }
 }
 
-pub async fn a_second_consumer_takes_over<K: Kind<Port: Queue>>() {
+pub(crate) async fn a_second_consumer_takes_over<K: Kind<Port: Queue>>() {
     let kind = K::fresh(wide()).await;
     let queue = kind.port();
     let mut first = queue.consume(LOG).await.unwrap();
@@ -306,7 +306,7 @@ pub async fn a_second_consumer_takes_over<K: Kind<Port: Queue>>() {
     assert_drained(queue, &mut second, LOG).await;
 }
 
-pub async fn a_log_made_anew_has_another_identity<K: Kind<Port: Queue>>() {
+pub(crate) async fn a_log_made_anew_has_another_identity<K: Kind<Port: Queue>>() {
     let (one, two) = (K::fresh(wide()).await, K::fresh(wide()).await);
     let identity =
         async |kind: &K, log| kind.port().consume(log).await.unwrap().log_id().to_owned();
@@ -319,7 +319,7 @@ pub async fn a_log_made_anew_has_another_identity<K: Kind<Port: Queue>>() {
     }
 }
 
-pub async fn reading_shows_acknowledged_messages<K: Kind<Port: Queue>>() {
+pub(crate) async fn reading_shows_acknowledged_messages<K: Kind<Port: Queue>>() {
     let kind = K::fresh(wide()).await;
     let queue = kind.port();
     queue.append(messages(LOG, 0..20)).await.unwrap();
@@ -337,7 +337,7 @@ pub async fn reading_shows_acknowledged_messages<K: Kind<Port: Queue>>() {
     assert_eq!(queue.read(LOG, 8, 1).await.unwrap()[0].body, "body of 7");
 }
 
-pub async fn old_messages_are_dropped_and_positions_go_on<K: Kind<Port: Queue>>() {
+pub(crate) async fn old_messages_are_dropped_and_positions_go_on<K: Kind<Port: Queue>>() {
     let mut kind = K::fresh(narrow(10, 5)).await;
     for round in 0..30 {
         let queue = kind.port();
@@ -362,7 +362,7 @@ pub async fn old_messages_are_dropped_and_positions_go_on<K: Kind<Port: Queue>>(
     assert_eq!(kept[kept.len() - 1].position, 300);
 }
 
-pub async fn the_dead_log_keeps_the_newest<K: Kind<Port: Queue>>() {
+pub(crate) async fn the_dead_log_keeps_the_newest<K: Kind<Port: Queue>>() {
     let kind = K::fresh(narrow(10, 20)).await;
     for id in 0..100 {
         kind.port().append(messages(DEAD, [id])).await.unwrap();
@@ -374,7 +374,7 @@ pub async fn the_dead_log_keeps_the_newest<K: Kind<Port: Queue>>() {
     assert_eq!((counts.appended, counts.acknowledged), (100, 0));
 }
 
-pub async fn a_slow_consumer_of_a_dropping_log_skips<K: Kind<Port: Queue>>() {
+pub(crate) async fn a_slow_consumer_of_a_dropping_log_skips<K: Kind<Port: Queue>>() {
     let kind = K::fresh(narrow(10, 20)).await;
     let mut consumer = kind.port().consume(DEAD).await.unwrap();
     for id in 0..100 {
@@ -388,7 +388,7 @@ pub async fn a_slow_consumer_of_a_dropping_log_skips<K: Kind<Port: Queue>>() {
     assert_eq!(found[found.len() - 1].id, "99");
 }
 
-pub async fn concurrent_appends_all_arrive_once<K: Kind<Port: Queue>>() {
+pub(crate) async fn concurrent_appends_all_arrive_once<K: Kind<Port: Queue>>() {
     let kind = K::fresh(wide()).await;
     let tasks: Vec<_> = (0..8_u32)
         .map(|task| {
@@ -413,7 +413,7 @@ pub async fn concurrent_appends_all_arrive_once<K: Kind<Port: Queue>>() {
     assert_drained(kind.port(), &mut consumer, LOG).await;
 }
 
-pub async fn an_empty_append_is_fine<K: Kind<Port: Queue>>() {
+pub(crate) async fn an_empty_append_is_fine<K: Kind<Port: Queue>>() {
     let kind = K::fresh(wide()).await;
     kind.port().append(Vec::new()).await.unwrap();
 }

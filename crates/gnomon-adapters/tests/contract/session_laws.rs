@@ -22,7 +22,7 @@ fn saved(client: &str, document: &'static str, pending: &[(u64, &'static str)]) 
     SavedSession { client: client.into(), document: document.into(), pending }
 }
 
-pub async fn sessions_are_loaded_as_saved<K: Kind<Port: Sessions>>() {
+pub(crate) async fn sessions_are_loaded_as_saved<K: Kind<Port: Sessions>>() {
     let kind = K::fresh(wide()).await;
     assert!(kind.port().load_all().await.unwrap().is_empty());
     let changes = vec![save("b", "1"), save("a", "2"), keep("b", 5, "x"), save("b", "3")];
@@ -32,7 +32,7 @@ pub async fn sessions_are_loaded_as_saved<K: Kind<Port: Sessions>>() {
     assert_eq!(kind.port().load_all().await.unwrap(), expected);
 }
 
-pub async fn sessions_survive_a_reopen<K: Kind<Port: Sessions>>() {
+pub(crate) async fn sessions_survive_a_reopen<K: Kind<Port: Sessions>>() {
     let kind = K::fresh(wide()).await;
     kind.port().change(vec![save("a", "1"), keep("a", 1, "x"), keep("a", 2, "")]).await.unwrap();
     let Some(kind) = kind.reopen().await else { return };
@@ -40,7 +40,7 @@ pub async fn sessions_survive_a_reopen<K: Kind<Port: Sessions>>() {
     assert_eq!(kind.port().load_all().await.unwrap(), expected);
 }
 
-pub async fn forgetting_takes_the_messages_along<K: Kind<Port: Sessions>>() {
+pub(crate) async fn forgetting_takes_the_messages_along<K: Kind<Port: Sessions>>() {
     let kind = K::fresh(wide()).await;
     let keys = [0, 1, u64::MAX];
     let mut changes = vec![save("a", "1"), save("b", "1"), keep("b", 1, "stays")];
@@ -51,14 +51,14 @@ pub async fn forgetting_takes_the_messages_along<K: Kind<Port: Sessions>>() {
     assert_eq!(kind.port().load_all().await.unwrap(), expected);
 }
 
-pub async fn a_message_of_an_unknown_client_is_not_kept<K: Kind<Port: Sessions>>() {
+pub(crate) async fn a_message_of_an_unknown_client_is_not_kept<K: Kind<Port: Sessions>>() {
     let kind = K::fresh(wide()).await;
     kind.port().change(vec![keep("a", 1, "x"), save("a", "1"), forget("a")]).await.unwrap();
     kind.port().change(vec![keep("a", 1, "x"), save("a", "2")]).await.unwrap();
     assert_eq!(kind.port().load_all().await.unwrap(), [saved("a", "2", &[])]);
 }
 
-pub async fn keys_keep_their_order_and_replace<K: Kind<Port: Sessions>>() {
+pub(crate) async fn keys_keep_their_order_and_replace<K: Kind<Port: Sessions>>() {
     let kind = K::fresh(wide()).await;
     let mut changes = vec![save("a", "1")];
     changes.extend([300, 2, 1, 256].map(|key| keep("a", key, "x")));
@@ -70,7 +70,7 @@ pub async fn keys_keep_their_order_and_replace<K: Kind<Port: Sessions>>() {
     assert_eq!(kind.port().load_all().await.unwrap(), expected);
 }
 
-pub async fn nasty_clients_do_not_mix<K: Kind<Port: Sessions>>() {
+pub(crate) async fn nasty_clients_do_not_mix<K: Kind<Port: Sessions>>() {
     let kind = K::fresh(wide()).await;
     let clients = ["", "\0", "a", "a\0", "a\0\0", "a/b", "ab", "设备", "\u{10ffff}"];
     for client in clients {
@@ -85,7 +85,7 @@ pub async fn nasty_clients_do_not_mix<K: Kind<Port: Sessions>>() {
     }
 }
 
-pub async fn closed_sessions_say_so<K: Kind<Port: Sessions>>() {
+pub(crate) async fn closed_sessions_say_so<K: Kind<Port: Sessions>>() {
     let kind = K::fresh(wide()).await;
     kind.close().await;
     let closed = |error| assert!(matches!(error, StoreError::Closed), "{error}");

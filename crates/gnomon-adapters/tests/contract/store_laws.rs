@@ -26,14 +26,14 @@ async fn load(store: &impl Store, device: &DeviceKey) -> Stored {
     loaded.remove(0)
 }
 
-pub async fn a_device_without_a_record_has_the_default_one<K: Kind<Port: Store>>() {
+pub(crate) async fn a_device_without_a_record_has_the_default_one<K: Kind<Port: Store>>() {
     let kind = K::fresh(wide()).await;
     assert_eq!(load(kind.port(), &key("p", "d")).await, Stored::default());
     assert!(kind.port().load(&[]).await.unwrap().is_empty());
     assert!(kind.port().commit(&[]).await.unwrap().is_empty());
 }
 
-pub async fn what_is_committed_is_loaded<K: Kind<Port: Store>>() {
+pub(crate) async fn what_is_committed_is_loaded<K: Kind<Port: Store>>() {
     let kind = K::fresh(wide()).await;
     let (a, b, none) = (key("p", "a"), key("p", "b"), key("p", "none"));
     kind.port().commit(&[write(&a, 0, 1), write(&b, 0, 2)]).await.unwrap();
@@ -43,7 +43,7 @@ pub async fn what_is_committed_is_loaded<K: Kind<Port: Store>>() {
     assert_eq!(loaded[2], Stored { record: record(1), revision: 1 });
 }
 
-pub async fn records_survive_a_reopen<K: Kind<Port: Store>>() {
+pub(crate) async fn records_survive_a_reopen<K: Kind<Port: Store>>() {
     let kind = K::fresh(wide()).await;
     let device = key("p", "设备");
     kind.port().commit(&[write(&device, 0, 1)]).await.unwrap();
@@ -52,7 +52,7 @@ pub async fn records_survive_a_reopen<K: Kind<Port: Store>>() {
     assert_eq!(load(kind.port(), &device).await, Stored { record: record(2), revision: 2 });
 }
 
-pub async fn a_stale_write_is_a_conflict<K: Kind<Port: Store>>() {
+pub(crate) async fn a_stale_write_is_a_conflict<K: Kind<Port: Store>>() {
     let kind = K::fresh(wide()).await;
     let device = key("p", "d");
     for stale in [1, 7, u64::MAX - 1] {
@@ -67,7 +67,7 @@ pub async fn a_stale_write_is_a_conflict<K: Kind<Port: Store>>() {
     assert_eq!(load(kind.port(), &device).await, Stored { record: record(1), revision: 1 });
 }
 
-pub async fn a_batch_answers_each_write_by_itself<K: Kind<Port: Store>>() {
+pub(crate) async fn a_batch_answers_each_write_by_itself<K: Kind<Port: Store>>() {
     let kind = K::fresh(wide()).await;
     let (a, b, c) = (key("p", "a"), key("p", "b"), key("p", "c"));
     kind.port().commit(&[write(&b, 0, 1)]).await.unwrap();
@@ -79,7 +79,7 @@ pub async fn a_batch_answers_each_write_by_itself<K: Kind<Port: Store>>() {
     assert_eq!(load(kind.port(), &c).await.record, record(2));
 }
 
-pub async fn the_second_write_of_a_batch_to_one_device_conflicts<K: Kind<Port: Store>>() {
+pub(crate) async fn the_second_write_of_a_batch_to_one_device_conflicts<K: Kind<Port: Store>>() {
     let kind = K::fresh(wide()).await;
     let device = key("p", "d");
     let writes = [write(&device, 0, 1), write(&device, 0, 2), write(&device, 1, 3)];
@@ -89,7 +89,7 @@ pub async fn the_second_write_of_a_batch_to_one_device_conflicts<K: Kind<Port: S
     assert_eq!(load(kind.port(), &device).await, Stored { record: record(3), revision: 2 });
 }
 
-pub async fn revisions_count_commits<K: Kind<Port: Store>>() {
+pub(crate) async fn revisions_count_commits<K: Kind<Port: Store>>() {
     let kind = K::fresh(wide()).await;
     let device = key("p", "d");
     for expected in 0..20 {
@@ -111,7 +111,7 @@ async fn increment(store: &impl Store, device: &DeviceKey) {
     }
 }
 
-pub async fn no_update_is_lost_between_racing_writers<K: Kind<Port: Store>>() {
+pub(crate) async fn no_update_is_lost_between_racing_writers<K: Kind<Port: Store>>() {
     let kind = K::fresh(wide()).await;
     let device = key("p", "d");
     let racers: Vec<_> = (0..4)
@@ -161,7 +161,7 @@ async fn commit_nasty(store: &impl Store) -> Vec<DeviceKey> {
     all
 }
 
-pub async fn pages_list_every_device_once_in_order<K: Kind<Port: Store>>() {
+pub(crate) async fn pages_list_every_device_once_in_order<K: Kind<Port: Store>>() {
     let kind = K::fresh(wide()).await;
     assert!(listed(kind.port(), None, 10).await.is_empty());
     let all = commit_nasty(kind.port()).await;
@@ -172,7 +172,7 @@ pub async fn pages_list_every_device_once_in_order<K: Kind<Port: Store>>() {
     assert_eq!(exact.next, None);
 }
 
-pub async fn a_listing_of_a_product_is_just_that<K: Kind<Port: Store>>() {
+pub(crate) async fn a_listing_of_a_product_is_just_that<K: Kind<Port: Store>>() {
     let kind = K::fresh(wide()).await;
     let all = commit_nasty(kind.port()).await;
     for product in ["a", "a-", "a-b", "a0", "a_", "A", "ab", "-", "zz", "none", "b"] {
@@ -188,7 +188,7 @@ pub async fn a_listing_of_a_product_is_just_that<K: Kind<Port: Store>>() {
     assert_eq!(page.devices.len(), 0);
 }
 
-pub async fn a_closed_store_says_so<K: Kind<Port: Store>>() {
+pub(crate) async fn a_closed_store_says_so<K: Kind<Port: Store>>() {
     let kind = K::fresh(wide()).await;
     kind.close().await;
     let device = key("p", "d");
