@@ -48,8 +48,7 @@ pub fn request(method: &str, url: &str, headers: &[(&str, &str)], body: &str) ->
         request = request.header(*name, *value);
     }
     let request = request.body(body.to_owned()).expect("a request of the tests is well-formed");
-    let mut response =
-        agent.run(request).unwrap_or_else(|error| panic!("{method} {url}: {error}"));
+    let mut response = agent.run(request).unwrap_or_else(|error| panic!("{method} {url}: {error}"));
     let etag = response.headers().get("etag").and_then(|tag| tag.to_str().ok()).map(str::to_owned);
     let text = response.body_mut().read_to_string().expect("a body is text");
     Response { status: response.status().as_u16(), etag, text }

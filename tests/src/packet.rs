@@ -288,7 +288,12 @@ mod tests {
         let mut out = Vec::new();
         connect(
             &mut out,
-            Connect { version: Version::V311, client: "c", user: Some("u"), session: Session::Clean },
+            Connect {
+                version: Version::V311,
+                client: "c",
+                user: Some("u"),
+                session: Session::Clean,
+            },
         );
         assert_eq!(out, b"\x10\x10\x00\x04MQTT\x04\x82\x02\x58\x00\x01c\x00\x01u");
         out.clear();

@@ -23,16 +23,13 @@ const DOWNLINK: Log = Log { stream: Stream::Downlink, partition: 0 };
 
 fn main() -> Outcome {
     let mut arguments = std::env::args().skip(1);
-    let interval = arguments.next().map_or(Ok(1000), |text| text.parse())?;
+    let interval = arguments.next().map_or(Ok(2000), |text| text.parse())?;
     let parent = arguments.next().map_or_else(std::env::temp_dir, PathBuf::from);
     let mut options = EmbeddedOptions::new(PARTITIONS);
     options.commit_interval = Duration::from_micros(interval);
     println!("commit interval {interval} µs, in {}", parent.display());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        if std::env::var_os("ONLY").is_some() {
-            return pipeline(&parent, &options, PACED, 100_000).await;
-        }
         appends(&parent, &options, 1, 2000).await?;
         appends(&parent, &options, 1000, 300_000).await?;
         commits(&parent, &options, 1, 500, 60_000).await?;

@@ -16,6 +16,9 @@ use crate::bounds::{LogBounds, QueueBounds};
 use crate::log::{Next, Tail};
 use crate::logs::{Cell, Logs};
 
+/// Client to document and undelivered messages.
+type Saved = BTreeMap<String, (Bytes, BTreeMap<u64, Bytes>)>;
+
 /// Everything in memory. Cheap to clone; clones share it.
 #[derive(Clone)]
 pub struct Memory {
@@ -28,7 +31,7 @@ struct Shared {
     /// Held while appending, so that a batch goes in as one.
     appending: Mutex<()>,
     records: Mutex<BTreeMap<DeviceKey, Stored>>,
-    sessions: Mutex<BTreeMap<String, (Bytes, BTreeMap<u64, Bytes>)>>,
+    sessions: Mutex<Saved>,
     identity: u64,
 }
 
@@ -252,10 +255,7 @@ impl Sessions for Memory {
     }
 }
 
-fn change_one(
-    sessions: &mut BTreeMap<String, (Bytes, BTreeMap<u64, Bytes>)>,
-    change: SessionChange,
-) {
+fn change_one(sessions: &mut Saved, change: SessionChange) {
     match change {
         SessionChange::Save { client, document } => {
             sessions.entry(client).or_default().0 = document;

@@ -2,6 +2,8 @@
 //!
 //! A new adapter implements [`kind::Kind`] and adds one line for each port that it has at the end.
 
+#![allow(clippy::unwrap_used, reason = "everything here is a test")]
+
 #[path = "contract/kind.rs"]
 mod kind;
 #[path = "contract/queue_laws.rs"]

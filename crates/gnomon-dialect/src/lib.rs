@@ -21,11 +21,11 @@ pub use access::{implicit_filters, may_publish, may_subscribe, named_device, sta
 /// Largest payload that is decoded, bytes: that of the platform which Alink firmware was written
 /// for (`wire/alibaba.md` 2.5).
 pub const PAYLOAD_BYTES_MAX: usize = 262_144;
-/// Latest time that a report may carry: 2200-01-01, Unix milliseconds. Later ones are seconds
-/// taken for microseconds and the like, and would shut out every honest report that follows.
+/// Latest time that a report may carry: 2200-01-01, Unix milliseconds. A later one is a count of
+/// microseconds or the like, and would shut out every honest report that follows.
 const TIME_MAX_MS: i64 = 7_258_118_400_000;
-/// Most faults that one message to a device lists: with longest reasons about 50 kB.
-const FAULTS_MAX: usize = 100;
+/// Most faults that one message to a device lists: as many as an Alink post has properties.
+const FAULTS_MAX: usize = 200;
 /// Most characters that are shown of an identifier, which may be of any length.
 const IDENTIFIER_CHARS_MAX: usize = 120;
 
@@ -225,6 +225,21 @@ fn time_ms(value: &Value) -> Result<i64, Reject> {
         let reason = format!("`time` is {found}, Unix milliseconds are expected");
         Reject::new(RejectKind::BadTime, reason)
     })
+}
+
+/// Takes `{key:{…},"time":ms}` and `{key:{…}}` apart into the time and the members under `key`.
+/// Anything else is the members themselves, so that one of them may be called `time` or `key`.
+fn timed(mut object: Object, key: &str, received_at_ms: i64) -> Result<(i64, Object), Reject> {
+    match object.remove(key) {
+        Some(Value::Object(members)) if object.keys().all(|other| other == "time") => {
+            Ok((object.get("time").map_or(Ok(received_at_ms), time_ms)?, members))
+        }
+        Some(other) => {
+            object.insert(key.to_owned(), other);
+            Ok((received_at_ms, object))
+        }
+        None => Ok((received_at_ms, object)),
+    }
 }
 
 fn at_most(count: usize, count_max: usize, what: &str) -> Result<(), Reject> {

@@ -12,12 +12,14 @@ use gnomon_model::{
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::topic::{BYTES_MAX, is_level};
+use crate::topic::{is_level, valid_topic};
 use crate::{
     Decoded, FAULTS_MAX, HappenedEvent, PAYLOAD_BYTES_MAX, Point, Refusal, Said, UplinkKind,
-    at_most, call_id, json_text, shown, time_ms, to_topic,
+    at_most, call_id, json_text, shown, timed, to_topic,
 };
 
+/// Where a device is asked for something, below its name.
+pub(crate) const TO_DEVICE: [&str; 2] = ["desired", "calls/+/+"];
 /// Most properties or outputs of one message.
 const MEMBERS_MAX: usize = 1000;
 /// QoS of everything that a device or an application is told.
@@ -50,7 +52,7 @@ impl Topic<'_> {
 }
 
 pub(crate) fn take_apart(topic: &str) -> Option<Topic<'_>> {
-    let rest = topic.strip_prefix("devices/").filter(|_| topic.len() <= BYTES_MAX)?;
+    let rest = topic.strip_prefix("devices/").filter(|_| valid_topic(topic))?;
     let (product, rest) = rest.split_once('/')?;
     let (device, rest) = rest.split_once('/')?;
     let kind = kind_of(rest)?;
@@ -102,21 +104,16 @@ pub(crate) fn decode(
     }
 }
 
-fn said(
-    topic: &str,
-    kind: &Kind<'_>,
-    payload: &[u8],
-    received_at_ms: i64,
-) -> Result<Said, Reject> {
+fn said(topic: &str, kind: &Kind<'_>, payload: &[u8], received_at_ms: i64) -> Result<Said, Reject> {
     at_most(payload.len(), PAYLOAD_BYTES_MAX, "bytes of payload")?;
     match kind {
         Kind::Telemetry => {
-            let (time_ms, values) = timed(parse_object(payload)?, received_at_ms)?;
+            let (time_ms, values) = members(parse_object(payload)?, received_at_ms)?;
             let points = vec![Point { time_ms, values }];
             Ok(Said::Reports { points, events: Vec::new(), faults: Vec::new() })
         }
         Kind::Event { event } => {
-            let (time_ms, outputs) = timed(object_or_empty(payload)?, received_at_ms)?;
+            let (time_ms, outputs) = members(object_or_empty(payload)?, received_at_ms)?;
             Ok(Said::Event(HappenedEvent { event: (*event).to_owned(), outputs, time_ms }))
         }
         Kind::Request { name, .. } => {
@@ -143,20 +140,11 @@ fn object_or_empty(payload: &[u8]) -> Result<Object, Reject> {
     if payload.is_empty() { Ok(Object::new()) } else { parse_object(payload) }
 }
 
-/// Takes `{"time":ms,"values":{…}}` and `{"values":{…}}` apart; anything else is the values
-/// themselves, so that a property may be called `time` or `values`.
-fn timed(mut object: Object, received_at_ms: i64) -> Result<(i64, Object), Reject> {
-    let (time, values) = match (object.len(), object.get("time"), object.get_mut("values")) {
-        (2, Some(_), Some(Value::Object(_))) => (true, true),
-        (1, None, Some(Value::Object(_))) => (false, true),
-        _ => (false, false),
-    };
-    let time_ms = if time { time_ms(&object["time"])? } else { received_at_ms };
-    if values && let Some(Value::Object(inner)) = object.remove("values") {
-        object = inner;
-    }
-    at_most(object.len(), MEMBERS_MAX, "members")?;
-    Ok((time_ms, object))
+/// Takes the time and the values of a message that may be nothing but values.
+fn members(object: Object, received_at_ms: i64) -> Result<(i64, Object), Reject> {
+    let (time_ms, members) = timed(object, "values", received_at_ms)?;
+    at_most(members.len(), MEMBERS_MAX, "members")?;
+    Ok((time_ms, members))
 }
 
 /// `{"error":{"code":n,"message":"…"}}` is a failure; anything else are outputs.
@@ -199,10 +187,10 @@ pub(crate) fn encode_accepted(
         1 => "1 part of the message does not fit the thing model".to_owned(),
         count => format!("{count} parts of the message do not fit the thing model"),
     };
-    let faults = faults.iter().take(FAULTS_MAX).map(|fault| RejectedPart {
-        identifier: shown(&fault.identifier),
-        reason: &fault.reason,
-    });
+    let faults = faults
+        .iter()
+        .take(FAULTS_MAX)
+        .map(|fault| RejectedPart { identifier: shown(&fault.identifier), reason: &fault.reason });
     let kind = RejectKind::Invalid.as_str();
     let body = Rejected { topic: &to.topic, kind, reason: &reason, faults: faults.collect() };
     Some((to_topic(topic_of(device, "rejected"), QOS), json_text(&body)))

@@ -67,9 +67,9 @@ pub(crate) fn overlap(left: &str, right: &str) -> bool {
     }
 }
 
-/// Whether the text can be one level of a topic that carries a name or an id.
-pub(crate) fn is_level(text: &str) -> bool {
-    !text.is_empty() && !text.contains(['/', '+', '#', '\0'])
+/// Whether the end of a valid topic is one level that carries a name or an id.
+pub(crate) fn is_level(end: &str) -> bool {
+    !end.is_empty() && !end.contains('/')
 }
 
 #[cfg(test)]

@@ -45,7 +45,9 @@ fn read_product(folder: &Path, name: &str) -> Result<ThingModel, Vec<String>> {
         .map_err(|error| vec![format!("{}: folder name: {error}", folder.display())])?;
     let mut problems = Vec::new();
     let mut files = Vec::new();
-    for path in entries(folder, &mut problems).into_iter().filter(|path| has_extension(path, "json")) {
+    for path in
+        entries(folder, &mut problems).into_iter().filter(|path| has_extension(path, "json"))
+    {
         match read_text(&path) {
             Ok(text) => files.push((path.display().to_string(), text)),
             Err(problem) => problems.push(problem),

@@ -71,9 +71,10 @@ impl Publisher {
         while self.waiting.len() >= WINDOW {
             self.read_for(Duration::from_secs(1))?;
         }
-        let packet_id = self.protocol.acquire_packet_id().map_err(|error| {
-            Failure::new(format!("publish: no packet id is free: {error:?}"))
-        })?;
+        let packet_id = self
+            .protocol
+            .acquire_packet_id()
+            .map_err(|error| Failure::new(format!("publish: no packet id is free: {error:?}")))?;
         self.waiting.push_back(Unacknowledged { packet_id, topic: topic.to_owned(), payload });
         self.send_at(self.waiting.len() - 1).or_else(|_| self.reopen())
     }
@@ -155,7 +156,10 @@ impl Publisher {
             match self.open() {
                 Ok(()) => return Ok(()),
                 Err(error) if Instant::now() > until => {
-                    return Err(Failure::new(format!("connect again to {}: {error}", self.address)));
+                    return Err(Failure::new(format!(
+                        "connect again to {}: {error}",
+                        self.address
+                    )));
                 }
                 Err(_) => std::thread::sleep(PAUSE),
             }

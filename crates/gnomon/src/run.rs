@@ -43,7 +43,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
         .install_recorder()
         .map_err(|error| Failure::from_error("start metrics", &error))?;
     let shelf = Shelf::open(settings.schemas.clone(), settings.rules.clone());
-    let options = EmbeddedOptions { partitions: settings.partitions, ..EmbeddedOptions::default() };
+    let options = EmbeddedOptions::new(settings.partitions);
     let embedded = Embedded::open(&settings.data, options).map_err(|error| {
         Failure::from_error(&format!("open data directory {}", settings.data.display()), &error)
     })?;
@@ -66,7 +66,9 @@ fn greet(settings: &Settings, shelf: &Shelf, gateway: &Gateway, http: &TcpListen
     let models = shelf.models.load();
     let products: Vec<&str> = models.keys().map(|product| product.as_str()).collect();
     println!("gnomon {}", env!("CARGO_PKG_VERSION"));
-    println!("  mqtt     {mqtt}  (MQTT 3.1.1 and 5; development mode: loopback only, no passwords)");
+    println!(
+        "  mqtt     {mqtt}  (MQTT 3.1.1 and 5; development mode: loopback only, no passwords)"
+    );
     println!("  http     {http}  (try http://{http}/v1/devices)");
     println!("  data     {}  ({} partitions)", settings.data.display(), settings.partitions);
     println!("  models   {}  ({})", settings.schemas.display(), products.join(", "));
@@ -142,7 +144,8 @@ impl App {
                 let shadow =
                     || Shadow { models: models.load_full(), rules: (**rules.load()).clone() };
                 let rrpc = || Rrpc { models: models.load_full() };
-                let (again, more) = ((store.clone(), queue.clone()), (store.clone(), queue.clone()));
+                let (again, more) =
+                    ((store.clone(), queue.clone()), (store.clone(), queue.clone()));
                 tokio::join!(
                     work(telemetry, partition, store, queue, watch.clone(), stop.clone()),
                     work(shadow, partition, again.0, again.1, watch.clone(), stop.clone()),
@@ -197,7 +200,8 @@ async fn sweep(embedded: &Embedded) {
         };
         match embedded.load(&page.devices).await {
             Ok(loaded) => {
-                let online = page.devices.iter().zip(loaded).filter(|(_, one)| one.record.presence.online);
+                let online =
+                    page.devices.iter().zip(loaded).filter(|(_, one)| one.record.presence.online);
                 for (device, stored) in online {
                     tell_offline(embedded, device, stored.record.presence.connection).await;
                 }

@@ -122,7 +122,8 @@ impl Reader<'_> {
                 for key in all.keys().filter(|key| !KEYS.contains(&key.as_str())) {
                     let place = self.place(key);
                     let known = KEYS.join(", ");
-                    self.errors.push(format!("setting `{key}`{place} is unknown: known are {known}"));
+                    self.errors
+                        .push(format!("setting `{key}`{place} is unknown: known are {known}"));
                 }
             }
             Err(error) => self.errors.extend(error.into_iter().map(|one| one.to_string())),

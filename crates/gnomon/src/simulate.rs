@@ -125,11 +125,14 @@ fn progress_bar(rows: usize) -> ProgressBar {
 
 fn read_series(path: &Path) -> Result<Vec<Row>, Failure> {
     let shown = path.display();
-    let text = fs::read_to_string(path).map_err(|error| Failure::new(format!("{shown}: {error}")))?;
+    let text =
+        fs::read_to_string(path).map_err(|error| Failure::new(format!("{shown}: {error}")))?;
     let mut lines = text.lines().enumerate();
     match lines.next() {
         Some((_, head)) if head.trim() == "timestamp,value" => {}
-        _ => return Err(Failure::new(format!("{shown}:1: the first line is not `timestamp,value`"))),
+        _ => {
+            return Err(Failure::new(format!("{shown}:1: the first line is not `timestamp,value`")));
+        }
     }
     let parsed: Result<Vec<Row>, String> = lines
         .filter(|(_, line)| !line.trim().is_empty())

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use axum::extract::rejection::QueryRejection;
-use gnomon_host::port::{Queue, Store, Stored};
+use gnomon_host::port::{Queue, Store};
 use gnomon_host::watch::now_ms;
 use gnomon_model::record::PresenceState;
 use gnomon_model::{Alert, AlertStatus, DeviceKey, Record};
@@ -44,11 +44,19 @@ pub(crate) async fn list<S: Store, Q: Queue>(
 
 /// Loads the record of a device that has one.
 pub(crate) async fn load<S: Store>(store: &S, device: &DeviceKey) -> Result<Record, Problem> {
+    find(store, device).await?.ok_or_else(|| {
+        Problem::new(StatusCode::NOT_FOUND, format!("nothing is kept about {device}"))
+    })
+}
+
+/// Loads the record of a device, if it has one.
+pub(crate) async fn find<S: Store>(
+    store: &S,
+    device: &DeviceKey,
+) -> Result<Option<Record>, Problem> {
     let loaded = store.load(std::slice::from_ref(device)).await?;
-    match loaded.into_iter().next() {
-        Some(Stored { record, revision }) if revision > 0 => Ok(record),
-        _ => Err(Problem::new(StatusCode::NOT_FOUND, format!("nothing is kept about {device}"))),
-    }
+    let stored = loaded.into_iter().next();
+    Ok(stored.filter(|stored| stored.revision > 0).map(|stored| stored.record))
 }
 
 pub(crate) async fn show<S: Store, Q: Queue>(

@@ -1,4 +1,4 @@
-//! What a request names: a device, a version, a body.
+//! What a request names: a device, a body; and the envelope that is made of it.
 
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequestParts, RawPathParams};
@@ -11,6 +11,16 @@ use gnomon_model::{DeviceKey, DeviceName, Envelope, EnvelopeId, Object, ProductK
 
 use crate::problem::Problem;
 
+/// Largest body of a request, bytes.
+pub(crate) const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Content types of a patch.
+const MERGE_PATCH: [&str; 2] = ["application/merge-patch+json", "application/json"];
+
+/// The problem of a request that is wrong in itself.
+pub(crate) fn bad(detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, detail)
+}
+
 /// The device that the path names as `{product}/{device}`.
 pub(crate) struct Named(pub DeviceKey);
 
@@ -20,7 +30,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let params = RawPathParams::from_request_parts(parts, state)
             .await
-            .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))?;
+            .map_err(|error| bad(error.to_string()))?;
         let find = |wanted: &str| {
             params.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.to_owned())
         };
@@ -31,48 +41,49 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
 }
 
 pub(crate) fn parse_product(text: &str) -> Result<ProductKey, Problem> {
-    ProductKey::parse(text)
-        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))
+    ProductKey::parse(text).map_err(|error| bad(error.to_string()))
 }
 
 fn parse_device(text: &str) -> Result<DeviceName, Problem> {
-    DeviceName::parse(text)
-        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))
+    DeviceName::parse(text).map_err(|error| bad(error.to_string()))
 }
 
 /// Parses `product/device`.
 pub(crate) fn parse_key(text: &str) -> Result<DeviceKey, Problem> {
-    let (product, device) = text.split_once('/').ok_or_else(|| {
-        let detail = format!("`{text:.80}` is not a device: write product/device");
-        Problem::new(StatusCode::BAD_REQUEST, detail)
-    })?;
+    let (product, device) = text
+        .split_once('/')
+        .ok_or_else(|| bad(format!("`{text:.80}` is not a device: write product/device")))?;
     Ok(DeviceKey { product: parse_product(product)?, device: parse_device(device)? })
 }
 
 /// Reads a JSON object; no body is an empty one.
 pub(crate) fn object(body: Result<Bytes, BytesRejection>) -> Result<Object, Problem> {
-    let body = body.map_err(|error| Problem::new(error.status(), error.body_text()))?;
+    let body = body.map_err(unread)?;
     if body.is_empty() {
         return Ok(Object::new());
     }
-    json::parse_object(&body).map_err(|reject| Problem::new(StatusCode::BAD_REQUEST, reject.reason))
+    json::parse_object(&body).map_err(Problem::from)
 }
 
-/// The version that `If-Match` or `If-None-Match` names; none when the header is absent or `*`.
-pub(crate) fn version(
-    headers: &HeaderMap,
-    name: header::HeaderName,
-) -> Result<Option<u64>, Problem> {
-    let Some(value) = headers.get(&name) else { return Ok(None) };
-    let text = value.to_str().unwrap_or_default().trim();
-    if text == "*" {
-        return Ok(None);
+fn unread(error: BytesRejection) -> Problem {
+    let status = error.status();
+    if status == StatusCode::PAYLOAD_TOO_LARGE {
+        return Problem::new(status, format!("the body is larger than {BODY_BYTES_MAX} bytes"));
     }
-    let number = text.trim_start_matches("W/").trim_matches('"').parse();
-    number.map(Some).map_err(|_| {
-        let detail = format!("{name}: `{text:.40}` is no version: use the ETag, such as \"7\"");
-        Problem::new(StatusCode::BAD_REQUEST, detail)
-    })
+    Problem::new(status, error.body_text())
+}
+
+/// Refuses a body that does not say that it is a JSON merge patch, or plain JSON.
+pub(crate) fn expect_merge_patch(headers: &HeaderMap) -> Result<(), Problem> {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let given = given.unwrap_or_default();
+    let essence = given.split(';').next().unwrap_or_default().trim();
+    if MERGE_PATCH.iter().any(|kind| essence.eq_ignore_ascii_case(kind)) {
+        return Ok(());
+    }
+    let detail =
+        format!("content-type is `{given:.80}`: use {} or {}", MERGE_PATCH[0], MERGE_PATCH[1]);
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail))
 }
 
 /// Makes the envelope of a request; the clock is read here, once.

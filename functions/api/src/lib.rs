@@ -8,6 +8,7 @@ mod answers;
 mod call;
 mod dead;
 mod device;
+mod etag;
 mod extract;
 mod problem;
 mod route;
@@ -20,8 +21,11 @@ use gnomon_host::port::{Queue, Store};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::warn;
 
 use crate::answers::Answers;
+use crate::route::REQUEST_MAX;
 
 /// What the interface stands on.
 pub struct Api<S, Q> {
@@ -41,7 +45,10 @@ struct Shared<S, Q> {
     answers: Answers,
 }
 
-/// Serves until `stop` is cancelled, then lets running requests end.
+/// Serves until `stop` is cancelled, then lets running requests end, for as long as the longest of
+/// them may take; a connection that is still open after that is cut.
+///
+/// Dropping the future stops at once.
 ///
 /// # Errors
 /// The listener failed.
@@ -51,11 +58,22 @@ pub async fn serve<S: Store, Q: Queue>(
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let answers = Answers::default();
-    let hearing = tokio::spawn(answers.clone().hear(api.queue.clone(), stop.clone()));
+    let hearing = answers.clone().hear(api.queue.clone());
+    let _hearing = AbortOnDropHandle::new(tokio::spawn(hearing));
     let router: Router = route::router(Arc::new(Shared { api, answers }));
-    let served = axum::serve(listener, router)
-        .with_graceful_shutdown(async move { stop.cancelled().await })
-        .await;
-    hearing.abort();
-    served
+    let stopping = stop.clone();
+    let serving = axum::serve(listener, router)
+        .with_graceful_shutdown(async move { stopping.cancelled().await });
+    tokio::select! {
+        served = serving => served,
+        () = overdue(stop) => Ok(()),
+    }
+}
+
+/// Ends when requests that ran at the stop must have ended. Without it, one client that never
+/// finishes its headers would keep the process.
+async fn overdue(stop: CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(REQUEST_MAX).await;
+    warn!("connections are still open, cutting them");
 }

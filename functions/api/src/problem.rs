@@ -1,11 +1,14 @@
 //! Errors as RFC 9457 problem documents.
 
 use axum::Json;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use gnomon_host::port::{QueueError, StoreError};
 use gnomon_model::{Reject, RejectKind};
 use serde_json::{Value, json};
+
+/// Content type of a problem.
+const KIND: &str = "application/problem+json";
 
 /// Why a request was not done: status, what went wrong here, and further members.
 #[derive(Debug)]
@@ -40,13 +43,32 @@ impl IntoResponse for Problem {
         }
         let mut response = (self.status, Json(body)).into_response();
         let headers = response.headers_mut();
-        let kind = HeaderValue::from_static("application/problem+json");
+        let kind = HeaderValue::from_static(KIND);
         headers.insert(header::CONTENT_TYPE, kind);
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
+        if self.status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+            let accepted =
+                HeaderValue::from_static("application/merge-patch+json, application/json");
+            headers.insert(HeaderName::from_static("accept-patch"), accepted);
+        }
         response
     }
+}
+
+/// Makes a problem of every error that a library answered in its own words, or in none.
+pub(crate) async fn complete(response: Response) -> Response {
+    let status = response.status();
+    let told = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == KIND);
+    if told || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let detail = match status {
+        StatusCode::REQUEST_TIMEOUT => "the request did not arrive in time",
+        _ => "the request cannot be served",
+    };
+    Problem::new(status, detail).into_response()
 }
 
 /// The status by which an application learns why a step refused its request.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{Method, StatusCode, Uri, header};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -13,13 +13,12 @@ use gnomon_host::port::{Log, Queue, Store, Stream};
 use serde_json::{Value, json};
 use tower_http::timeout::TimeoutLayer;
 
-use crate::problem::Problem;
+use crate::extract::BODY_BYTES_MAX;
+use crate::problem::{self, Problem};
 use crate::{Shared, call, dead, device, shadow};
 
-/// Largest body of a request, bytes.
-const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Longest that a request may take: the longest wait for a device, and some.
-const REQUEST_MAX: Duration = Duration::from_secs(75);
+pub(crate) const REQUEST_MAX: Duration = Duration::from_secs(75);
 /// Longest that a health check waits for store and queue.
 const HEALTH_MAX: Duration = Duration::from_secs(2);
 
@@ -45,6 +44,7 @@ pub(crate) fn router<S: Store, Q: Queue>(shared: Arc<Shared<S, Q>>) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_MAX))
+        .layer(map_response(problem::complete))
         .layer(from_fn(measure))
         .with_state(shared)
 }

@@ -12,16 +12,19 @@ use bytes::Bytes;
 use gnomon_host::port::{Queue, Store, Stream};
 use gnomon_host::watch::now_ms;
 use gnomon_model::shadow::{Document, Time};
-use gnomon_model::{Answer, DeviceKey, Object, What};
+use gnomon_model::{Answer, DeviceKey, Object, Record, What};
 use serde_json::{Value, json};
 
 use crate::Shared;
-use crate::device::load;
-use crate::extract::{Named, append, envelope, object, version};
+use crate::device::{find, load};
+use crate::etag::{Condition, etag, if_match, is_known};
+use crate::extract::{Named, append, bad, envelope, expect_merge_patch, object};
 use crate::problem::Problem;
 
 /// How long a change waits for its answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// Most keys that a refusal names.
+const KEYS_NAMED_MAX: usize = 10;
 
 pub(crate) async fn show<S: Store, Q: Queue>(
     State(shared): State<Arc<Shared<S, Q>>>,
@@ -29,9 +32,8 @@ pub(crate) async fn show<S: Store, Q: Queue>(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let shadow = load(&shared.api.store, &device).await?.shadow;
-    let known = version(&headers, header::IF_NONE_MATCH)?;
-    let etag = [(header::ETAG, format!("\"{}\"", shadow.version))];
-    if known == Some(shadow.version) {
+    let etag = [(header::ETAG, etag(shadow.version))];
+    if is_known(&headers, shadow.version) {
         return Ok((StatusCode::NOT_MODIFIED, etag).into_response());
     }
     Ok((etag, Json(document(&shadow, now_ms()))).into_response())
@@ -82,17 +84,19 @@ pub(crate) async fn patch<S: Store, Q: Queue>(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let expected_version = version(&headers, header::IF_MATCH)?;
-    let patch = match desired(object(body)?)? {
+    expect_merge_patch(&headers)?;
+    let wanted = desired(object(body)?)?;
+    let expected_version = expected(&shared.api.store, &device, if_match(&headers)?).await?;
+    let patch = match wanted {
         Some(patch) => patch,
-        None => clear_all(&shared.api.store, &device).await?,
+        None => clear_all(load(&shared.api.store, &device).await?),
     };
     let envelope = envelope(device, What::Desire { patch, expected_version });
-    let waiting = shared.answers.expect(&envelope.id);
+    let waiting = shared.answers.expect(&envelope.id)?;
     append(&shared.api.queue, Stream::Shadow, &envelope).await?;
     match waiting.answer(ANSWER_MAX).await {
         Some(Answer::Desired { version }) => {
-            let etag = [(header::ETAG, format!("\"{version}\""))];
+            let etag = [(header::ETAG, etag(version))];
             Ok((etag, Json(json!({ "version": version }))).into_response())
         }
         Some(Answer::Refused(reject)) => Err(reject.into()),
@@ -109,31 +113,49 @@ pub(crate) async fn patch<S: Store, Q: Queue>(
 
 /// Takes the patch out of `{"state":{"desired":…}}`; none when `desired` is null.
 fn desired(mut body: Object) -> Result<Option<Object>, Problem> {
-    let bad = |detail: String| Problem::new(StatusCode::BAD_REQUEST, detail);
-    let only = |object: &Object, allowed: &str, place: &str| match object
-        .keys()
-        .find(|key| *key != allowed)
-    {
-        Some(other) => {
-            Err(bad(format!("`{other}` in {place} cannot be patched: only {allowed} can")))
-        }
-        None => Ok(()),
-    };
     only(&body, "state", "the document")?;
     let Some(Value::Object(mut state)) = body.remove("state") else {
-        return Err(bad("`state` is missing: send {\"state\":{\"desired\":{…}}}".to_owned()));
+        return Err(bad("`state` is missing: send {\"state\":{\"desired\":{…}}}"));
     };
     only(&state, "desired", "`state`")?;
     match state.remove("desired") {
         Some(Value::Object(patch)) => Ok(Some(patch)),
         Some(Value::Null) => Ok(None),
-        Some(_) => Err(bad("`desired` is neither an object nor null".to_owned())),
-        None => Err(bad("`desired` is missing: send {\"state\":{\"desired\":{…}}}".to_owned())),
+        Some(_) => Err(bad("`desired` is neither an object nor null")),
+        None => Err(bad("`desired` is missing: send {\"state\":{\"desired\":{…}}}")),
     }
 }
 
-/// The patch that deletes everything that is desired now.
-async fn clear_all<S: Store>(store: &S, device: &DeviceKey) -> Result<Object, Problem> {
-    let shadow = load(store, device).await?.shadow;
-    Ok(shadow.desired.keys().map(|key| (key.clone(), Value::Null)).collect())
+/// Refuses all keys but one, and names them.
+fn only(object: &Object, allowed: &str, place: &str) -> Result<(), Problem> {
+    let others = object.keys().filter(|key| *key != allowed).take(KEYS_NAMED_MAX);
+    let others: Vec<String> = others.map(|key| format!("`{key:.64}`")).collect();
+    if others.is_empty() {
+        return Ok(());
+    }
+    let others = others.join(", ");
+    Err(bad(format!("{others} in {place} cannot be patched: only `{allowed}` can")))
+}
+
+/// The version that the step is to expect. That a record exists can be told here: it never goes.
+async fn expected<S: Store>(
+    store: &S,
+    device: &DeviceKey,
+    condition: Condition,
+) -> Result<Option<u64>, Problem> {
+    match condition {
+        Condition::None => Ok(None),
+        Condition::Version(version) => Ok(Some(version)),
+        Condition::Exists if find(store, device).await?.is_some() => Ok(None),
+        Condition::Exists => {
+            let detail = format!("if-match: nothing is kept about {device} yet");
+            Err(Problem::new(StatusCode::PRECONDITION_FAILED, detail))
+        }
+    }
+}
+
+/// The patch that deletes everything that is desired now. What is desired between now and the step
+/// stays, unless the request has `If-Match`.
+fn clear_all(record: Record) -> Object {
+    record.shadow.desired.into_iter().map(|(key, _)| (key, Value::Null)).collect()
 }

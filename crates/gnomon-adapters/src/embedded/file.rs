@@ -35,10 +35,12 @@ pub(super) const SESSIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::n
 pub(super) const SESSION_MESSAGES: TableDefinition<'_, (&str, u64), &[u8]> =
     TableDefinition::new("session-messages");
 
+/// Opens the file once more.
+pub(super) type Opener = Box<dyn Fn() -> Result<Database, redb::Error> + Send + Sync>;
+
 /// The open file; none between an IO error and the next attempt to open it.
 pub(crate) struct File {
-    dir: PathBuf,
-    cache_bytes: usize,
+    opener: Opener,
     identity: String,
     database: RwLock<Option<Database>>,
 }
@@ -54,12 +56,22 @@ impl File {
         if !path_in(dir).try_exists().map_err(attempt)? {
             make(dir, options)?;
         }
+        let (path, cache_bytes) = (path_in(dir), options.cache_bytes);
+        let open = move || Ok(Database::builder().set_cache_size(cache_bytes).open(&path)?);
+        Self::with_opener(dir, options, Box::new(open))
+    }
+
+    /// Opens what `opener` opens; `dir` is only told to people.
+    pub(super) fn with_opener(
+        dir: &Path,
+        options: &EmbeddedOptions,
+        opener: Opener,
+    ) -> Result<Self, OpenError> {
         let fault = |error| OpenError::of_redb(dir, error);
-        let mut database = open(dir, options.cache_bytes).map_err(fault)?;
+        let mut database = opener().map_err(fault)?;
         let identity = check(dir, &database, options)?;
         compact(&mut database).map_err(fault)?;
-        let database = RwLock::new(Some(database));
-        Ok(Self { dir: dir.into(), cache_bytes: options.cache_bytes, identity, database })
+        Ok(Self { opener, identity, database: RwLock::new(Some(database)) })
     }
 
     /// Distinguishes this file from every other one ever made.
@@ -102,14 +114,10 @@ impl File {
 
     /// Opens the file again after [`File::close`].
     pub(super) fn reopen(&self) -> Result<(), Failure> {
-        let database = open(&self.dir, self.cache_bytes)?;
+        let database = (self.opener)()?;
         *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
         Ok(())
     }
-}
-
-fn open(dir: &Path, cache_bytes: usize) -> Result<Database, redb::Error> {
-    Ok(Database::builder().set_cache_size(cache_bytes).open(path_in(dir))?)
 }
 
 /// Makes the file under another name and renames it, so that a crash leaves a whole one or none.
@@ -131,7 +139,7 @@ fn make(dir: &Path, options: &EmbeddedOptions) -> Result<(), OpenError> {
     fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(attempt)
 }
 
-fn describe(database: &Database, options: &EmbeddedOptions) -> Result<(), redb::Error> {
+pub(super) fn describe(database: &Database, options: &EmbeddedOptions) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     {
         let mut about = transaction.open_table(ABOUT)?;

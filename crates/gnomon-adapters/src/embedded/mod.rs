@@ -18,6 +18,8 @@ mod queue;
 mod rows;
 mod sessions;
 mod store;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::path::Path;
@@ -52,9 +54,9 @@ pub struct EmbeddedOptions {
     /// Bytes of records that are journaled before they are folded into the tree. More means fewer
     /// writes for devices that report often, and up to twice as much memory.
     pub journal_bytes: u64,
-    /// Time between the beginnings of two commits at least, while requests keep coming; a request
-    /// that comes later than that after the last commit waits for nothing. Longer means less work
-    /// for each message and more waiting.
+    /// Time between the beginnings of two commits at least, while several requests come at once; a
+    /// lone request, and any after a pause, waits for nothing. Longer means less work for each
+    /// message and more waiting.
     pub commit_interval: Duration,
 }
 
@@ -68,7 +70,7 @@ impl EmbeddedOptions {
             cache_bytes: 64 << 20,
             tail_bytes: 8 << 20,
             journal_bytes: 32 << 20,
-            commit_interval: Duration::from_millis(1),
+            commit_interval: Duration::from_millis(2),
         }
     }
 }
@@ -129,7 +131,10 @@ impl Embedded {
     /// # Errors
     /// Each says in one line what to do about it; see [`OpenError`].
     pub fn open(dir: &Path, options: EmbeddedOptions) -> Result<Self, OpenError> {
-        let file = File::open(dir, &options)?;
+        Self::start(dir, File::open(dir, &options)?, &options)
+    }
+
+    fn start(dir: &Path, file: File, options: &EmbeddedOptions) -> Result<Self, OpenError> {
         let keep = Tail::Bytes(options.tail_bytes);
         let logs = Logs::new(options.partitions, &options.bounds, keep);
         let closed = AtomicBool::new(false);

@@ -1,46 +1,73 @@
 //! What an Alink device says.
+//!
+//! Invariants: a message is known by its topic; `method` is not looked at, since firmware leaves it
+//! out or empty (`wire/alibaba.md` 4.1). Replies of a device are never answered.
 
 use gnomon_model::json::{kind, parse_object};
-use gnomon_model::{CallId, Dialect, Fault, FaultKind, Object, Reject, RejectKind, ReplyTo};
+use gnomon_model::{Dialect, Fault, FaultKind, Object, Reject, RejectKind, ReplyTo};
 use serde_json::Value;
 
-use super::{Kind, Topic, code, take_apart};
-use crate::{Decoded, HappenedEvent, Point, Said, in_time_order, time_ms};
+use super::{Kind, Topic, code};
+use crate::{
+    Decoded, HappenedEvent, PAYLOAD_BYTES_MAX, Point, Refusal, Said, at_most, call_id, shown,
+    time_ms, timed,
+};
 
 /// Most properties of one message (`wire/alibaba.md` 5.4).
 const PROPERTIES_MAX: usize = 200;
 /// Most events of one message (`wire/alibaba.md` 4.4, code 6356).
 const EVENTS_MAX: usize = 200;
+/// Most values of one batch, over all properties and times. Ours: the platform names no bound.
+const BATCH_VALUES_MAX: usize = 2000;
 
-/// Decodes a message; `received_at_ms` is the time of values without one.
 pub(crate) fn decode(
     topic: &str,
+    parts: &Topic<'_>,
     payload: &[u8],
     received_at_ms: i64,
-) -> Result<Decoded, (Option<ReplyTo>, Reject)> {
-    let Some(Topic { kind, .. }) = take_apart(topic) else {
-        return Err((None, Reject::new(RejectKind::UnknownTopic, "not a topic of a device")));
-    };
-    let mut reply_to = ReplyTo {
-        dialect: Dialect::Alink,
-        topic: topic.to_owned(),
-        id: String::new(),
-        // Replies of the device are never answered.
-        wanted: !matches!(kind, Kind::SetReply | Kind::ServiceReply | Kind::RrpcResponse { .. }),
-    };
-    let message = match parse_object(payload) {
-        Ok(message) => message,
-        Err(reject) => return Err((Some(reply_to), reject)),
-    };
-    reply_to.id = id_of(&message);
-    reply_to.wanted &= message.get("sys").and_then(|sys| sys.get("ack")) != Some(&Value::from(0));
-    match said(&kind, message, &reply_to, received_at_ms) {
+) -> Result<Decoded, Refusal> {
+    let is_reply =
+        matches!(parts.kind, Kind::SetReply | Kind::ServiceReply | Kind::RrpcResponse { .. });
+    let (id, wanted) = (String::new(), !is_reply);
+    let mut reply_to = ReplyTo { dialect: Dialect::Alink, topic: topic.to_owned(), id, wanted };
+    match said(parts.kind, payload, &mut reply_to, received_at_ms) {
         Ok(said) => Ok(Decoded { said, reply_to }),
         Err(reject) => Err((Some(reply_to), reject)),
     }
 }
 
-/// The message's id, verbatim if it is a string, else as text (`wire/alibaba.md` 4.1).
+/// Reads the envelope, and tells `reply_to` what stands in it.
+fn said(
+    kind: Kind<'_>,
+    payload: &[u8],
+    reply_to: &mut ReplyTo,
+    received_at_ms: i64,
+) -> Result<Said, Reject> {
+    at_most(payload.len(), PAYLOAD_BYTES_MAX, "bytes of payload")?;
+    let message = match parse_object(payload) {
+        // Raw topics carry bytes; that they are not supported comes first.
+        Err(_) if matches!(kind, Kind::Unsupported) => Object::new(),
+        parsed => parsed?,
+    };
+    reply_to.id = id_of(&message);
+    reply_to.wanted &= wants_reply(&message);
+    match kind {
+        Kind::PropertyPost => property_post(params(message)?, received_at_ms),
+        Kind::BatchPost => batch_post(params(message)?, received_at_ms),
+        Kind::EventPost { event } => event_post(event, message, received_at_ms),
+        Kind::SetReply => Ok(Said::Nothing),
+        Kind::ServiceReply => reply(&reply_to.id, message),
+        // The topic's id counts, whatever firmware puts into the envelope.
+        Kind::RrpcResponse { id } => reply(id, message),
+        Kind::Unsupported => {
+            let reason = format!("`{:.120}` is not supported", reply_to.topic);
+            Err(Reject::new(RejectKind::UnknownTopic, reason))
+        }
+    }
+}
+
+/// The message's id, verbatim if it is a string, else as text; empty if it has none
+/// (`wire/alibaba.md` 4.1).
 fn id_of(message: &Object) -> String {
     match message.get("id") {
         Some(Value::String(id)) => id.clone(),
@@ -49,31 +76,12 @@ fn id_of(message: &Object) -> String {
     }
 }
 
-fn said(
-    kind: &Kind<'_>,
-    message: Object,
-    reply_to: &ReplyTo,
-    received_at_ms: i64,
-) -> Result<Said, Reject> {
-    match kind {
-        Kind::PropertyPost => property_post(params(message)?, received_at_ms),
-        Kind::BatchPost => batch_post(params(message)?, received_at_ms),
-        Kind::EventPost { event } => {
-            let params = message.get("params").cloned().unwrap_or(Value::Object(Object::new()));
-            let (time_ms, outputs) = event_shape(object(params, "params")?, received_at_ms)?;
-            Ok(Said::Event(HappenedEvent { event: (*event).to_owned(), outputs, time_ms }))
-        }
-        Kind::SetReply => Ok(Said::Nothing),
-        Kind::ServiceReply => reply(&reply_to.id, message),
-        Kind::RrpcResponse { id } => reply(id, message),
-        Kind::Unsupported => {
-            let reason = "this message of Alink is not supported";
-            Err(Reject::new(RejectKind::UnknownTopic, reason))
-        }
-    }
+/// False for `"sys":{"ack":0}` only.
+fn wants_reply(message: &Object) -> bool {
+    message.get("sys").and_then(|sys| sys.get("ack")).and_then(Value::as_i64) != Some(0)
 }
 
-fn malformed(reason: String) -> Reject {
+fn malformed(reason: impl Into<String>) -> Reject {
     Reject::new(RejectKind::Malformed, reason)
 }
 
@@ -85,24 +93,16 @@ fn object(value: Value, name: &str) -> Result<Object, Reject> {
 }
 
 fn params(mut message: Object) -> Result<Object, Reject> {
-    let params = message.remove("params").ok_or_else(|| malformed("`params` is missing".into()))?;
+    let params = message.remove("params").ok_or_else(|| malformed("`params` is missing"))?;
     let params = object(params, "params")?;
     if params.is_empty() {
-        return Err(malformed("`params` is empty".into()));
+        return Err(malformed("`params` is empty"));
     }
     Ok(params)
 }
 
-fn too_many(what: &str, count: usize, count_max: usize) -> Result<(), Reject> {
-    if count > count_max {
-        let reason = format!("{count} {what}, at most {count_max}");
-        return Err(Reject::new(RejectKind::TooLarge, reason));
-    }
-    Ok(())
-}
-
-/// A value is bare, or wrapped as `{"value":…,"time":ms}`; both may stand in one message. A
-/// wrapped value without a time has the time of its arrival.
+/// A value is bare, or wrapped as `{"value":…,"time":ms}`; both may stand in one message. `value`
+/// is a reserved identifier (`wire/alibaba.md` 5.2), so that no struct looks like a wrapping.
 fn unwrap(value: Value, received_at_ms: i64) -> Result<(i64, Value), Reject> {
     match value {
         Value::Object(mut wrapped) if is_wrapped(&wrapped) => {
@@ -118,107 +118,137 @@ fn is_wrapped(object: &Object) -> bool {
 }
 
 fn property_post(params: Object, received_at_ms: i64) -> Result<Said, Reject> {
-    too_many("properties", params.len(), PROPERTIES_MAX)?;
-    let mut points = Points::default();
+    at_most(params.len(), PROPERTIES_MAX, "properties")?;
+    let mut values = Vec::with_capacity(params.len());
     for (identifier, value) in params {
         let (time_ms, value) = unwrap(value, received_at_ms)?;
-        points.add(time_ms, identifier, value);
+        values.push((time_ms, identifier, value));
     }
-    Ok(Said::Reports { points: points.finish(), events: Vec::new(), faults: Vec::new() })
+    Ok(Said::Reports { points: points(values), events: Vec::new(), faults: Vec::new() })
 }
 
-/// Values gathered by their time.
-#[derive(Default)]
-struct Points(Vec<Point>);
-
-impl Points {
-    /// Adds a value; a second one of the same property and time starts a point of its own.
-    fn add(&mut self, time_ms: i64, identifier: String, value: Value) {
-        let fits = |point: &&mut Point| {
-            point.time_ms == time_ms && !point.values.contains_key(&identifier)
-        };
-        if let Some(point) = self.0.iter_mut().find(fits) {
-            point.values.insert(identifier, value);
-        } else {
-            let values = Object::from_iter([(identifier, value)]);
-            self.0.push(Point { time_ms, values });
+/// Gathers values by their time. A second value of the same property and time starts another
+/// point, so that none is lost.
+fn points(mut values: Vec<(i64, String, Value)>) -> Vec<Point> {
+    values.sort_by_key(|(time_ms, ..)| *time_ms);
+    let mut points: Vec<Point> = Vec::new();
+    for (time_ms, identifier, value) in values {
+        match points.last_mut() {
+            Some(last) if last.time_ms == time_ms && !last.values.contains_key(&identifier) => {
+                last.values.insert(identifier, value);
+            }
+            _ => points.push(Point { time_ms, values: Object::from_iter([(identifier, value)]) }),
         }
     }
+    points
+}
 
-    fn finish(self) -> Vec<Point> {
-        in_time_order(self.0)
-    }
+/// An event without outputs may come without `params`.
+fn event_post(event: &str, mut message: Object, received_at_ms: i64) -> Result<Said, Reject> {
+    let params = match message.remove("params") {
+        None | Some(Value::Null) => Object::new(),
+        Some(params) => object(params, "params")?,
+    };
+    Ok(Said::Event(happened(event, params, received_at_ms)?))
 }
 
 /// Three shapes are in the field: `{"value":{…},"time":ms}`, `{"value":{…}}`, and the outputs bare
 /// (`wire/alibaba.md` 4.2).
-fn event_shape(params: Object, received_at_ms: i64) -> Result<(i64, Object), Reject> {
-    if is_wrapped(&params) && params["value"].is_object() {
-        let (time_ms, value) = unwrap(Value::Object(params), received_at_ms)?;
-        return Ok((time_ms, object(value, "value")?));
-    }
-    Ok((received_at_ms, params))
+fn happened(event: &str, params: Object, received_at_ms: i64) -> Result<HappenedEvent, Reject> {
+    let (time_ms, outputs) = timed(params, "value", received_at_ms)?;
+    Ok(HappenedEvent { event: event.to_owned(), outputs, time_ms })
 }
 
-fn batch_post(mut params: Object, received_at_ms: i64) -> Result<Said, Reject> {
-    let properties = object(params.remove("properties").unwrap_or_else(empty), "properties")?;
-    let events = object(params.remove("events").unwrap_or_else(empty), "events")?;
+/// `{"properties":{P:[{"value":…,"time":ms}…]},"events":{E:[{"value":{…},"time":ms}…]}}`.
+fn batch_post(params: Object, received_at_ms: i64) -> Result<Said, Reject> {
     let mut faults = Vec::new();
-    let mut points = Points::default();
-    let mut count = 0;
-    for (identifier, values) in properties {
-        for value in listed(&identifier, values, &mut faults) {
-            count += 1;
+    let (mut values, mut events) = (Vec::new(), Vec::new());
+    for (part, members) in params {
+        match part.as_str() {
+            "properties" => {
+                values = batch_properties(object(members, &part)?, received_at_ms, &mut faults)?;
+            }
+            "events" => {
+                events = batch_events(object(members, &part)?, received_at_ms, &mut faults)?;
+            }
+            _ => faults.push(fault(&part, FaultKind::UnknownMember, "no part of a batch post")),
+        }
+    }
+    if values.is_empty() && events.is_empty() && faults.is_empty() {
+        return Err(malformed("neither `properties` nor `events` holds anything"));
+    }
+    Ok(Said::Reports { points: points(values), events, faults })
+}
+
+fn batch_properties(
+    properties: Object,
+    received_at_ms: i64,
+    faults: &mut Vec<Fault>,
+) -> Result<Vec<(i64, String, Value)>, Reject> {
+    at_most(properties.len(), PROPERTIES_MAX, "properties")?;
+    let mut values = Vec::new();
+    for (identifier, listed) in properties {
+        let Some(listed) = list(&identifier, listed, faults) else { continue };
+        at_most(values.len() + listed.len(), BATCH_VALUES_MAX, "values of properties")?;
+        for value in listed {
             let (time_ms, value) = unwrap(value, received_at_ms)?;
-            points.add(time_ms, identifier.clone(), value);
+            values.push((time_ms, identifier.clone(), value));
         }
     }
-    too_many("properties", count, PROPERTIES_MAX)?;
-    let mut happened = Vec::new();
-    for (event, values) in events {
-        for value in listed(&event, values, &mut faults) {
-            let (time_ms, outputs) = event_shape(object(value, &event)?, received_at_ms)?;
-            happened.push(HappenedEvent { event: event.clone(), outputs, time_ms });
+    Ok(values)
+}
+
+fn batch_events(
+    events: Object,
+    received_at_ms: i64,
+    faults: &mut Vec<Fault>,
+) -> Result<Vec<HappenedEvent>, Reject> {
+    let mut all = Vec::new();
+    for (event, listed) in events {
+        let Some(listed) = list(&event, listed, faults) else { continue };
+        at_most(all.len() + listed.len(), EVENTS_MAX, "events")?;
+        for params in listed {
+            match params {
+                Value::Object(params) => all.push(happened(&event, params, received_at_ms)?),
+                other => {
+                    let reason = format!("{} where an object is expected", kind(&other));
+                    faults.push(fault(&event, FaultKind::Struct, &reason));
+                }
+            }
         }
     }
-    too_many("events", happened.len(), EVENTS_MAX)?;
-    happened.sort_by_key(|event| event.time_ms);
-    let points = points.finish();
-    if points.is_empty() && happened.is_empty() && faults.is_empty() {
-        return Err(malformed("neither `properties` nor `events` holds anything".into()));
-    }
-    Ok(Said::Reports { points, events: happened, faults })
+    all.sort_by_key(|event| event.time_ms);
+    Ok(all)
 }
 
-fn empty() -> Value {
-    Value::Object(Object::new())
-}
-
-fn listed(identifier: &str, values: Value, faults: &mut Vec<Fault>) -> Vec<Value> {
-    match values {
-        Value::Array(values) => values,
+fn list(identifier: &str, listed: Value, faults: &mut Vec<Fault>) -> Option<Vec<Value>> {
+    match listed {
+        Value::Array(listed) => Some(listed),
         other => {
-            let reason = format!("{} where an array of values is expected", kind(&other));
-            let identifier = identifier.to_owned();
-            faults.push(Fault { identifier, kind: FaultKind::Array, reason });
-            Vec::new()
+            let reason = format!("{} where an array is expected", kind(&other));
+            faults.push(fault(identifier, FaultKind::Array, &reason));
+            None
         }
     }
 }
 
-/// `data` of a reply may be an object, the text of one (the Go client), or absent.
+fn fault(identifier: &str, kind: FaultKind, reason: &str) -> Fault {
+    Fault { identifier: shown(identifier), kind, reason: reason.to_owned() }
+}
+
+/// Reads `{"id":"..","code":200,"data":{…}}`. `data` may be absent, an object, or the text of one
+/// (the Go client, `wire/alibaba.md` 4.1).
 fn reply(id: &str, mut message: Object) -> Result<Said, Reject> {
-    let call = CallId::parse(id).ok_or_else(|| {
-        Reject::new(RejectKind::UnknownCall, format!("`{id:.40}` is no id of a call"))
-    })?;
+    let call = call_id(id)?;
     let code = message.get("code").and_then(Value::as_i64);
-    let code = code.ok_or_else(|| malformed("`code` is not a number".into()))?;
+    let code = code.ok_or_else(|| malformed("`code` is not an integer"))?;
     if code != code::SUCCESS {
         let words = message.get("message").and_then(Value::as_str).unwrap_or_default();
         return Ok(Said::Reply { call, result: Err((code, words.to_owned())) });
     }
     let outputs = match message.remove("data") {
         None | Some(Value::Null) => Object::new(),
+        Some(Value::String(text)) if text.is_empty() => Object::new(),
         Some(Value::String(text)) => parse_object(text.as_bytes())?,
         Some(other) => object(other, "data")?,
     };

@@ -1,0 +1,28 @@
+# One line per verb; `make` alone lists them.
+
+# With CI=true the committed lock file is used as it is.
+LOCKED := $(if $(CI),--locked)
+
+.PHONY: help run build check test lint fmt bench setup clean
+help:  ## list the verbs
+	@sed -n 's/^\([a-z]*\): [^#]*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
+# Optimised: the first build takes longer once, but what a newcomer then sees is the real speed.
+run:   ## build and run everything on the embedded default: devices on 1883, HTTP on 8080
+	@cargo run $(LOCKED) --release --package gnomon -- run
+build: ## build the optimised binary, target/release/gnomon
+	@cargo build $(LOCKED) --release --package gnomon
+check: ## check the thing models and rules of this repository
+	@cargo run $(LOCKED) --quiet --release --package gnomon -- check
+test:  ## install what the tests need if it is missing, and run all of them
+	@tests/run.sh $(LOCKED)
+lint:  ## formatting, clippy without warnings, licences and advisories (if cargo-deny is installed)
+	@tests/lint.sh $(LOCKED)
+fmt:   ## format the code
+	@cargo fmt --all
+bench: ## measure messages per second and per CPU-second, latency, memory (docs/benchmarks.md)
+	@cargo build $(LOCKED) --release --package gnomon
+	@cargo run $(LOCKED) --release --package gnomon-tests --bin bench -- $(ARGS)
+setup: ## install what the tests need: Debian packages when root, Python packages under target/
+	@tests/setup.sh
+clean: ## remove everything that was built or installed under target/
+	@cargo clean

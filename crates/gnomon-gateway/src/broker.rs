@@ -1,0 +1,377 @@
+//! All sessions and subscriptions, and who gets which message. Pure but for the wakers it rings.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use gnomon_host::downlink::Downlink;
+use gnomon_host::port::sessions::{SavedSession, SessionChange};
+
+use crate::options::GatewayOptions;
+use crate::session::{Attached, Keep, Queued, Receipt, Saved, Session, Subscription};
+use crate::trie::{Subscriber, Trie};
+use crate::wire::{SubscribeAnswer, Wire};
+
+/// All sessions and subscriptions.
+pub(crate) struct Broker {
+    options: GatewayOptions,
+    sessions: HashMap<Arc<str>, Session>,
+    trie: Trie,
+}
+
+/// One client's share in a message.
+struct Target {
+    client: Arc<str>,
+    qos: u8,
+    identifiers: Vec<u32>,
+    /// Asked for by the client, not only implied by its protocol.
+    explicit: bool,
+}
+
+impl Broker {
+    pub(crate) fn new(options: GatewayOptions) -> Self {
+        Self { options, sessions: HashMap::new(), trie: Trie::default() }
+    }
+
+    /// Takes up the sessions that an earlier process saved. Those that cannot be read are told.
+    pub(crate) fn restore(&mut self, saved: Vec<SavedSession>, now_ms: i64) -> Vec<String> {
+        let mut unreadable = Vec::new();
+        for SavedSession { client, document, pending } in saved {
+            let Ok(mut saved) = serde_json::from_slice::<Saved>(&document) else {
+                unreadable.push(client);
+                continue;
+            };
+            if saved.ended_at_ms == 0 {
+                saved.ended_at_ms = now_ms;
+            }
+            let client: Arc<str> = client.into();
+            self.subscribe_all(&client, &saved);
+            let messages = pending.into_iter().filter_map(|(key, bytes)| {
+                Some(Queued::restored(key, Downlink::decode(&bytes).ok()?))
+            });
+            let queue = messages.collect();
+            self.sessions.insert(client, Session { saved, queue, ..Session::default() });
+        }
+        unreadable
+    }
+
+    fn subscribe_all(&mut self, client: &Arc<str>, saved: &Saved) {
+        for (filter, subscription) in &saved.subscriptions {
+            self.trie.insert(filter, subscriber(client, subscription));
+        }
+        for filter in &saved.implicit {
+            self.trie.insert(filter, implicit_subscriber(client));
+        }
+    }
+
+    /// Attaches a connection to the client's session: the one there was, or a new one. A connection
+    /// that the session had is woken, and finds itself replaced. Returns whether there was one,
+    /// and what must be durable before the client is told.
+    pub(crate) fn attach(
+        &mut self,
+        client: &Arc<str>,
+        clean_start: bool,
+        expiry_s: Option<u32>,
+        implicit: Vec<String>,
+        attached: Attached,
+        inflight_max: usize,
+    ) -> (bool, Vec<Keep>) {
+        let mut changes = Vec::new();
+        if clean_start {
+            changes.extend(self.forget(client));
+        }
+        let session_present = self.sessions.contains_key(client);
+        let session = self.sessions.entry(client.clone()).or_default();
+        if let Some(replaced) = session.attached.replace(attached) {
+            session.requeue_inflight();
+            replaced.waker.notify_one();
+        }
+        session.saved.expiry_s = expiry_s;
+        session.saved.ended_at_ms = 0;
+        session.inflight_max = inflight_max;
+        for filter in &implicit {
+            self.trie.insert(filter, implicit_subscriber(client));
+        }
+        session.saved.implicit = implicit;
+        if session.is_persistent() {
+            changes.push(Keep { change: session.save(client), receipt: None });
+        }
+        (session_present, changes)
+    }
+
+    /// Whether the connection is still the session's.
+    pub(crate) fn is_attached(&self, client: &str, connection: u64) -> bool {
+        let attached = self.sessions.get(client).and_then(|session| session.attached.as_ref());
+        attached.is_some_and(|attached| attached.connection == connection)
+    }
+
+    /// Ends a connection: the session stays if it is persistent. Returns what must be durable.
+    pub(crate) fn detach(&mut self, client: &str, connection: u64, now_ms: i64) -> Vec<Keep> {
+        if !self.is_attached(client, connection) {
+            return Vec::new();
+        }
+        let Some(session) = self.sessions.get_mut(client) else { return Vec::new() };
+        session.attached = None;
+        session.saved.ended_at_ms = now_ms;
+        if !session.is_persistent() {
+            return self.forget(client);
+        }
+        session.requeue_inflight();
+        session.queue.retain(|queued| queued.qos > 0);
+        let mut changes = session.keep_all(client);
+        changes.push(Keep { change: session.save(client), receipt: None });
+        changes
+    }
+
+    /// Changes how long a session outlives its connection (MQTT 5 DISCONNECT).
+    pub(crate) fn set_expiry(&mut self, client: &str, expiry_s: Option<u32>) {
+        if let Some(session) = self.sessions.get_mut(client) {
+            session.saved.expiry_s = expiry_s;
+        }
+    }
+
+    /// Forgets sessions that have outlived their connection for long enough.
+    pub(crate) fn expire(&mut self, now_ms: i64) -> Vec<Keep> {
+        let expired = |session: &Session| {
+            let Some(expiry_s) = session.saved.expiry_s else { return false };
+            session.attached.is_none()
+                && session.saved.ended_at_ms + i64::from(expiry_s) * 1000 <= now_ms
+        };
+        let clients: Vec<Arc<str>> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| expired(session))
+            .map(|(client, _)| client.clone())
+            .collect();
+        clients.iter().flat_map(|client| self.forget(client)).collect()
+    }
+
+    fn forget(&mut self, client: &str) -> Vec<Keep> {
+        let Some(session) = self.sessions.remove(client) else { return Vec::new() };
+        for filter in session.saved.subscriptions.keys() {
+            self.trie.remove(filter, client, false);
+        }
+        for filter in &session.saved.implicit {
+            self.trie.remove(filter, client, true);
+        }
+        if let Some(attached) = &session.attached {
+            attached.waker.notify_one();
+        }
+        if !session.is_persistent() {
+            return Vec::new();
+        }
+        vec![Keep { change: SessionChange::Forget { client: client.to_owned() }, receipt: None }]
+    }
+
+    /// Adds or replaces a subscription.
+    pub(crate) fn subscribe(
+        &mut self,
+        client: &Arc<str>,
+        filter: &str,
+        subscription: Subscription,
+    ) -> SubscribeAnswer {
+        let Some(session) = self.sessions.get_mut(client) else {
+            return SubscribeAnswer::QuotaExceeded;
+        };
+        let subscriptions = &mut session.saved.subscriptions;
+        if subscriptions.len() >= self.options.subscriptions_max
+            && !subscriptions.contains_key(filter)
+        {
+            return SubscribeAnswer::QuotaExceeded;
+        }
+        let qos = subscription.qos;
+        self.trie.insert(filter, subscriber(client, &subscription));
+        subscriptions.insert(filter.to_owned(), subscription);
+        SubscribeAnswer::Granted(qos)
+    }
+
+    /// Removes a subscription; whether there was one.
+    pub(crate) fn unsubscribe(&mut self, client: &str, filter: &str) -> bool {
+        let Some(session) = self.sessions.get_mut(client) else { return false };
+        self.trie.remove(filter, client, false);
+        session.saved.subscriptions.remove(filter).is_some()
+    }
+
+    /// What must be durable after subscriptions changed; nothing for a session that is not saved.
+    pub(crate) fn saved(&self, client: &str) -> Vec<Keep> {
+        let session = self.sessions.get(client).filter(|session| session.is_persistent());
+        let keep = |session: &Session| Keep { change: session.save(client), receipt: None };
+        session.map(keep).into_iter().collect()
+    }
+
+    /// Whether a client's publish on this topic has subscribers.
+    pub(crate) fn has_subscriber(&self, topic: &str) -> bool {
+        let mut found = false;
+        self.trie.each_match(topic, &mut |subscriber| found |= !subscriber.implicit);
+        found
+    }
+
+    /// Gives a message to every session that subscribed to its topic, once each. Returns what must
+    /// be kept for sessions that are away or lag behind.
+    pub(crate) fn route(
+        &mut self,
+        message: &Arc<Downlink>,
+        key: u64,
+        receipt: &Arc<Receipt>,
+    ) -> Vec<Keep> {
+        let mut keeps = Vec::new();
+        for target in self.targets(message) {
+            let Some(session) = self.sessions.get_mut(&target.client) else { continue };
+            let qos = target.qos.min(message.qos);
+            let persistent = session.is_persistent() && qos > 0;
+            if session.attached.is_none() && !persistent || persistent && session.holds_kept(key) {
+                continue;
+            }
+            let queued = Queued {
+                message: message.clone(),
+                qos,
+                identifiers: target.identifiers,
+                key,
+                receipt: persistent.then(|| receipt.clone()),
+                kept: false,
+                sent_as: None,
+            };
+            keeps.extend(session.enqueue(&target.client, queued, &self.options));
+        }
+        keeps
+    }
+
+    fn targets(&self, message: &Downlink) -> Vec<Target> {
+        let mut targets: Vec<Target> = Vec::new();
+        let publisher = message.publisher.as_deref();
+        self.trie.each_match(&message.topic, &mut |one: &Subscriber| {
+            let own = publisher == Some(&*one.client);
+            if one.no_local && own || one.implicit && publisher.is_some() {
+                return;
+            }
+            match targets.iter_mut().find(|target| target.client == one.client) {
+                Some(target) => target.merge(one),
+                None => targets.push(Target::of(one)),
+            }
+        });
+        targets
+    }
+
+    /// Sends what waits for the client, as far as its window allows. Returns how many messages.
+    pub(crate) fn deliver(
+        &mut self,
+        client: &str,
+        connection: u64,
+        wire: &mut Wire,
+        now_ms: i64,
+    ) -> usize {
+        if !self.is_attached(client, connection) {
+            return 0;
+        }
+        let Some(session) = self.sessions.get_mut(client) else { return 0 };
+        let mut sent = 0;
+        while session.inflight.len() < session.inflight_max {
+            let Some(queued) = session.queue.pop_front() else { break };
+            if queued.has_expired(now_ms) {
+                continue;
+            }
+            if let Err(queued) = session.send(queued, wire, now_ms) {
+                session.queue.push_front(queued);
+                break;
+            }
+            sent += 1;
+        }
+        sent
+    }
+
+    /// Notes that the client has a message; returns what must be dropped from those kept.
+    pub(crate) fn acknowledged(&mut self, client: &str, packet_id: u16) -> Option<Keep> {
+        let queued = self.sessions.get_mut(client)?.acknowledged(packet_id)?;
+        let change = SessionChange::Drop { client: client.to_owned(), key: queued.key };
+        queued.kept.then_some(Keep { change, receipt: None })
+    }
+}
+
+impl Session {
+    fn holds_kept(&self, key: u64) -> bool {
+        // Only after a restart can a message come that is kept already.
+        self.queue.front().is_some_and(|front| front.kept) && self.holds(key)
+    }
+
+    fn enqueue(&mut self, client: &str, mut queued: Queued, options: &GatewayOptions) -> Vec<Keep> {
+        let mut keeps = Vec::new();
+        let Some(attached) = &self.attached else {
+            if self.queue.len() >= options.offline_messages_max
+                && let Some(oldest) = self.queue.pop_front()
+            {
+                metrics::counter!("gnomon_mqtt_dropped_total", "reason" => "offline queue full")
+                    .increment(1);
+                let change = SessionChange::Drop { client: client.to_owned(), key: oldest.key };
+                keeps.push(Keep { change, receipt: oldest.receipt });
+            }
+            keeps.extend(queued.keep(client));
+            self.queue.push_back(queued);
+            return keeps;
+        };
+        if self.queue.len() >= options.online_messages_max {
+            metrics::counter!("gnomon_mqtt_dropped_total", "reason" => "slow client").increment(1);
+            return keeps;
+        }
+        if self.queue.len() >= options.lagging_messages && queued.receipt.is_some() {
+            keeps.extend(queued.keep(client));
+        }
+        self.queue.push_back(queued);
+        attached.waker.notify_one();
+        keeps
+    }
+
+    fn send(&mut self, queued: Queued, wire: &mut Wire, now_ms: i64) -> Result<(), Queued> {
+        if queued.qos == 0 {
+            wire.publish(&queued.message, None, false, &queued.identifiers, now_ms);
+            return Ok(());
+        }
+        let again = queued.sent_as.filter(|packet_id| wire.reuse_packet_id(*packet_id));
+        let Some(packet_id) = again.or_else(|| wire.packet_id()) else { return Err(queued) };
+        let is_again = again.is_some();
+        wire.publish(&queued.message, Some(packet_id), is_again, &queued.identifiers, now_ms);
+        self.inflight.push_back((packet_id, queued));
+        Ok(())
+    }
+}
+
+impl Queued {
+    fn has_expired(&self, now_ms: i64) -> bool {
+        self.message.properties.expires_at_ms.is_some_and(|at| at <= now_ms)
+    }
+}
+
+impl Target {
+    fn of(one: &Subscriber) -> Self {
+        Self {
+            client: one.client.clone(),
+            qos: one.qos,
+            identifiers: one.identifier.into_iter().collect(),
+            explicit: !one.implicit,
+        }
+    }
+
+    /// Several subscriptions of one client: the highest QoS that it asked for, all identifiers.
+    fn merge(&mut self, one: &Subscriber) {
+        match (self.explicit, one.implicit) {
+            (true, true) => return,
+            (false, false) => self.qos = one.qos,
+            (true, false) | (false, true) => self.qos = self.qos.max(one.qos),
+        }
+        self.explicit |= !one.implicit;
+        self.identifiers.extend(one.identifier);
+    }
+}
+
+fn subscriber(client: &Arc<str>, subscription: &Subscription) -> Subscriber {
+    Subscriber {
+        client: client.clone(),
+        qos: subscription.qos,
+        identifier: subscription.identifier,
+        no_local: subscription.no_local,
+        implicit: false,
+    }
+}
+
+fn implicit_subscriber(client: &Arc<str>) -> Subscriber {
+    let client = client.clone();
+    Subscriber { client, qos: 0, identifier: None, no_local: false, implicit: true }
+}

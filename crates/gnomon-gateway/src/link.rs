@@ -1,0 +1,528 @@
+//! One connection's decisions: what its requests mean, what goes to the queue, what is answered.
+//! Sans-IO: the shell feeds bytes and results, and takes bytes and messages.
+//!
+//! Invariants: a QoS 1 publish is acknowledged only after its messages are in the queue, in the
+//! order in which they came; one batch is on its way to the queue at a time, further publishes
+//! gather in the next.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use gnomon_dialect::topic::{valid_filter, valid_topic};
+use gnomon_dialect::{UplinkKind, encode, recognise};
+use gnomon_host::downlink::{Downlink, Properties};
+use gnomon_host::port::{Log, Message, QueueError, Stream};
+use gnomon_model::{
+    Destination, DeviceKey, Dialect, Effect, Envelope, EnvelopeId, Models, Presence, Record,
+    Reject, RejectKind, ReplyTo, What,
+};
+use tokio::sync::Notify;
+
+use crate::broker::Broker;
+use crate::options::GatewayOptions;
+use crate::retransmit::{Fingerprint, Retransmits, Taken};
+use crate::session::{Attached, Keep, Subscription};
+use crate::wire::{
+    Connect, ConnectAnswer, Filter, Goodbye, Publish, PublishAnswer, Request, SubscribeAnswer,
+    Will, Wire,
+};
+
+/// What all connections share.
+pub(crate) struct Shared {
+    pub(crate) options: GatewayOptions,
+    pub(crate) broker: Mutex<Broker>,
+    pub(crate) retransmits: Retransmits,
+    pub(crate) models: Arc<ArcSwap<Models>>,
+    pub(crate) partitions: u16,
+    /// Begins every id that this process makes.
+    pub(crate) process: String,
+    pub(crate) made: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn broker(&self) -> MutexGuard<'_, Broker> {
+        self.broker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new number, unique in this process.
+    pub(crate) fn number(&self) -> u64 {
+        self.made.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A new id, unique in this deployment.
+    fn id(&self) -> EnvelopeId {
+        let id = format!("{}-{:x}", self.process, self.number());
+        EnvelopeId::parse(&id).expect("a process prefix and a number are a word")
+    }
+}
+
+/// Who the client is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Identity {
+    /// No user name: may do everything, in development mode.
+    Anyone,
+    /// Its user name says so.
+    Device(Dialect, DeviceKey),
+}
+
+/// Publishes on their way to the queue, with how each will be answered.
+#[derive(Default)]
+pub(crate) struct Batch {
+    /// What to append.
+    pub(crate) messages: Vec<Message>,
+    /// Packet id, the answer if the queue takes the messages, and what to remember then.
+    answers: Vec<(u16, PublishAnswer, Option<Fingerprint>)>,
+}
+
+impl Batch {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.answers.is_empty()
+    }
+}
+
+/// The client of a connection that was accepted.
+struct Client {
+    id: Arc<str>,
+    identity: Identity,
+    will: Option<Will>,
+    /// Devices that this connection plays without naming itself, with the filters that say so.
+    plays: Vec<(String, DeviceKey, Dialect)>,
+    /// What an earlier connection took, and this client may send again.
+    known: Taken,
+    /// What this connection took.
+    taken: Taken,
+}
+
+/// One connection.
+pub(crate) struct Link {
+    pub(crate) wire: Wire,
+    /// Number of the connection.
+    pub(crate) connection: u64,
+    /// Rung when messages wait or the session was taken over.
+    pub(crate) waker: Arc<Notify>,
+    /// Closed when silent for longer; none when the client asked for no keep-alive.
+    pub(crate) silence_max_ms: Option<u64>,
+    /// What goes to the queue next.
+    pub(crate) next: Batch,
+    /// What must be durable before [`Link::take_output`] may be sent.
+    pub(crate) keeps: Vec<Keep>,
+    shared: Arc<Shared>,
+    client: Option<Client>,
+    ended_in_order: bool,
+}
+
+impl Link {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            wire: Wire::new(&shared.options),
+            connection: shared.number(),
+            waker: Arc::new(Notify::new()),
+            silence_max_ms: Some(shared.options.connect_timeout_ms),
+            next: Batch::default(),
+            keeps: Vec::new(),
+            shared,
+            client: None,
+            ended_in_order: false,
+        }
+    }
+
+    /// Whether more may be read: not while too many publishes wait for the queue.
+    pub(crate) fn may_read(&self) -> bool {
+        !self.wire.ended
+            && self.next.answers.len() < usize::from(self.shared.options.pending_publishes_max)
+    }
+
+    /// Whether the client was accepted.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.client.is_some()
+    }
+
+    /// Takes in bytes that came at `now_ms`.
+    pub(crate) fn receive(&mut self, bytes: &[u8], now_ms: i64) {
+        for request in self.wire.receive(bytes) {
+            match request {
+                Request::Connect(connect) => self.connect(connect, now_ms),
+                Request::Publish(publish) => self.publish(publish, now_ms),
+                Request::Acknowledged { packet_id } => self.acknowledged(packet_id),
+                Request::Subscribe { packet_id, filters } => {
+                    self.subscribe(packet_id, filters, now_ms);
+                }
+                Request::Unsubscribe { packet_id, filters } => {
+                    self.unsubscribe(packet_id, &filters, now_ms);
+                }
+                Request::Disconnect { with_will, session_expiry_s } => {
+                    self.disconnect(with_will, session_expiry_s);
+                }
+            }
+        }
+        self.answer_at_once();
+    }
+
+    fn connect(&mut self, connect: Connect, now_ms: i64) {
+        let Some(identity) = self.identify(connect.user_name.as_deref()) else {
+            metrics::counter!("gnomon_mqtt_connects_total", "result" => "not authorized")
+                .increment(1);
+            return self.wire.answer_connect(ConnectAnswer::NotAuthorized, None);
+        };
+        if connect.client.is_empty() && !connect.clean_start && !self.wire.is_v5() {
+            return self.wire.answer_connect(ConnectAnswer::IdentifierRejected, None);
+        }
+        let id = self.client_id(&connect.client);
+        let expiry_max = self.shared.options.session_expiry_s_max;
+        let expiry_s = Some(connect.session_expiry_s.unwrap_or(expiry_max).min(expiry_max));
+        let implicit = match &identity {
+            Identity::Device(dialect, device) => gnomon_dialect::implicit_filters(device, *dialect),
+            Identity::Anyone => Vec::new(),
+        };
+        let inflight_max = connect.receive_max.min(self.shared.options.inflight_max);
+        let attached = Attached { connection: self.connection, waker: self.waker.clone() };
+        let (session_present, keeps) = self.shared.broker().attach(
+            &id,
+            connect.clean_start,
+            expiry_s,
+            implicit,
+            attached,
+            inflight_max.into(),
+        );
+        self.keeps.extend(keeps);
+        let keep_alive_ms = u64::from(connect.keep_alive_s) * 1500;
+        self.silence_max_ms = (keep_alive_ms > 0).then_some(keep_alive_ms);
+        let known = self.shared.retransmits.take(&id);
+        self.wire.answer_connect(ConnectAnswer::Accepted { session_present }, expiry_s);
+        metrics::counter!("gnomon_mqtt_connects_total", "result" => "accepted").increment(1);
+        if let Identity::Device(dialect, device) = &identity {
+            self.tell_presence(device.clone(), Some(*dialect), true, "connected", now_ms);
+        }
+        let (plays, taken) = (Vec::new(), Taken::default());
+        self.client = Some(Client { id, identity, will: connect.will, plays, known, taken });
+    }
+
+    /// A client is who its user name says, if that is a device of a known product.
+    fn identify(&self, user_name: Option<&str>) -> Option<Identity> {
+        let Some(user_name) = user_name.filter(|name| !name.is_empty()) else {
+            return Some(Identity::Anyone);
+        };
+        let (dialect, device) = gnomon_dialect::named_device(user_name)?;
+        let known = self.shared.models.load().contains_key(&device.product);
+        known.then_some(Identity::Device(dialect, device))
+    }
+
+    /// The session's key: without the extended part `|k=v,…|`, whose timestamp changes at every
+    /// start of an Alink device (`wire/alibaba.md` 2.5).
+    fn client_id(&mut self, asked: &str) -> Arc<str> {
+        let id = asked.split_once('|').map_or(asked, |(id, _)| id);
+        if !id.is_empty() {
+            return id.into();
+        }
+        let assigned = format!("auto-{}-{:x}", self.shared.process, self.connection);
+        self.wire.assign(&assigned);
+        assigned.into()
+    }
+
+    fn publish(&mut self, publish: Publish, now_ms: i64) {
+        let Some(client) = &self.client else { return self.wire.goodbye(Goodbye::ProtocolError) };
+        let answer = check(&client.identity, &publish.topic);
+        let mut fingerprint = None;
+        if answer == PublishAnswer::Accepted {
+            if let Some(packet_id) = publish.packet_id {
+                let retransmits = &self.shared.retransmits;
+                let print = retransmits.fingerprint(packet_id, &publish.topic, &publish.payload);
+                if publish.is_again
+                    && (client.known.contains(print) || client.taken.contains(print))
+                {
+                    metrics::counter!("gnomon_mqtt_retransmitted_total").increment(1);
+                    self.next.answers.push((packet_id, PublishAnswer::Accepted, None));
+                    return;
+                }
+                fingerprint = Some(print);
+            }
+            let packet = publish.packet_id.map(|packet_id| (client.id.to_string(), packet_id));
+            let publisher = client.id.clone();
+            self.take_in(
+                publish.topic,
+                publish.payload,
+                publish.qos,
+                publish.properties,
+                packet,
+                &publisher,
+                now_ms,
+            );
+        } else {
+            metrics::counter!("gnomon_mqtt_publishes_refused_total").increment(1);
+            self.tell_refused(&publish.topic, now_ms);
+        }
+        if let Some(packet_id) = publish.packet_id {
+            self.next.answers.push((packet_id, answer, fingerprint));
+        }
+    }
+
+    /// Puts a publish into the next batch: as an envelope if a device speaks, and as a message if
+    /// somebody subscribed to it or it is none of Gnomon's own topics.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one publish")]
+    fn take_in(
+        &mut self,
+        topic: String,
+        payload: Bytes,
+        qos: u8,
+        mut properties: Properties,
+        packet: Option<(String, u16)>,
+        publisher: &str,
+        now_ms: i64,
+    ) {
+        let uplink = recognise(&topic);
+        let is_general = uplink.is_none() || self.shared.broker().has_subscriber(&topic);
+        if let Some(uplink) = &uplink {
+            let stream = match uplink.kind {
+                UplinkKind::Reply => Stream::Calls,
+                UplinkKind::Report
+                | UplinkKind::Event
+                | UplinkKind::Request
+                | UplinkKind::Unsupported => Stream::Telemetry,
+            };
+            let (topic, payload) = (topic.clone(), payload.clone());
+            let what = What::Published { topic, payload, packet };
+            self.add_envelope(stream, uplink.device.clone(), what, now_ms);
+        }
+        if is_general {
+            properties.expires_at_ms = properties.expires_at_ms.map(|lifetime| now_ms + lifetime);
+            let publisher = Some(publisher.to_owned());
+            let downlink = Downlink { topic, qos, publisher, properties, payload };
+            self.add_downlink(&downlink);
+        }
+    }
+
+    fn add_envelope(&mut self, stream: Stream, device: DeviceKey, what: What, now_ms: i64) {
+        let log = Log { stream, partition: device.partition(self.shared.partitions) };
+        let envelope = Envelope { id: self.shared.id(), device, received_at_ms: now_ms, what };
+        let (id, body) = (envelope.id.to_string(), envelope.encode());
+        self.next.messages.push(Message { log, id, body });
+    }
+
+    fn add_downlink(&mut self, downlink: &Downlink) {
+        let log = Log { stream: Stream::Downlink, partition: 0 };
+        let (id, body) = (self.shared.id().to_string(), downlink.encode());
+        self.next.messages.push(Message { log, id, body });
+    }
+
+    /// Tells a device, on its own topic, that it may not publish on another's.
+    fn tell_refused(&mut self, topic: &str, _now_ms: i64) {
+        let Some(Client { identity: Identity::Device(_, device), .. }) = &self.client else {
+            return;
+        };
+        let to = ReplyTo {
+            dialect: Dialect::Plain,
+            topic: topic.chars().take(200).collect(),
+            id: String::new(),
+            wanted: true,
+        };
+        let reject =
+            Reject::new(RejectKind::Forbidden, "this topic is not one of the device's own");
+        let effect = Effect::Rejected { to, reject };
+        for (to, payload) in encode(&effect, device, &Record::default()) {
+            if let Destination::Topic { topic, qos } = to {
+                self.add_downlink(&Downlink::new(&topic, qos, payload.into_bytes().into()));
+            }
+        }
+    }
+
+    fn tell_presence(
+        &mut self,
+        device: DeviceKey,
+        dialect: Option<Dialect>,
+        online: bool,
+        reason: &str,
+        now_ms: i64,
+    ) {
+        let connection = format!("{}-{:x}", self.shared.process, self.connection);
+        let presence = Presence { online, connection, reason: reason.to_owned(), dialect };
+        self.add_envelope(Stream::Telemetry, device, What::Presence(presence), now_ms);
+    }
+
+    fn acknowledged(&mut self, packet_id: u16) {
+        let Some(client) = &self.client else { return };
+        self.keeps.extend(self.shared.broker().acknowledged(&client.id, packet_id));
+    }
+
+    fn subscribe(&mut self, packet_id: u16, filters: Vec<Filter>, now_ms: i64) {
+        let Some(client) = &self.client else { return self.wire.goodbye(Goodbye::ProtocolError) };
+        let (id, identity) = (client.id.clone(), client.identity.clone());
+        let mut answers = Vec::with_capacity(filters.len());
+        for asked in filters {
+            let answer = check_filter(&identity, &asked.filter).unwrap_or_else(|| {
+                let Filter { qos, no_local, identifier, .. } = asked;
+                let subscription = Subscription { qos, identifier, no_local };
+                self.shared.broker().subscribe(&id, &asked.filter, subscription)
+            });
+            if matches!(answer, SubscribeAnswer::Granted(_)) && identity == Identity::Anyone {
+                self.begin_play(asked.filter, now_ms);
+            }
+            answers.push(answer);
+        }
+        self.keeps.extend(self.shared.broker().saved(&id));
+        self.wire.answer_subscribe(packet_id, &answers);
+    }
+
+    fn unsubscribe(&mut self, packet_id: u16, filters: &[String], now_ms: i64) {
+        let Some(client) = &self.client else { return self.wire.goodbye(Goodbye::ProtocolError) };
+        let id = client.id.clone();
+        let existed: Vec<bool> =
+            filters.iter().map(|filter| self.shared.broker().unsubscribe(&id, filter)).collect();
+        filters.iter().for_each(|filter| self.end_play(filter, now_ms));
+        self.keeps.extend(self.shared.broker().saved(&id));
+        self.wire.answer_unsubscribe(packet_id, &existed);
+    }
+
+    /// A client without a name that subscribes to a device's own topics plays that device: it is
+    /// online as long as the subscription lasts.
+    fn begin_play(&mut self, filter: String, now_ms: i64) {
+        let Some((device, dialect)) = gnomon_dialect::stands_for(&filter) else { return };
+        if !self.shared.models.load().contains_key(&device.product) {
+            return;
+        }
+        let Some(client) = &mut self.client else { return };
+        let begun = !client.plays.iter().any(|(_, played, _)| *played == device);
+        client.plays.push((filter, device.clone(), dialect));
+        if begun {
+            self.tell_presence(device, Some(dialect), true, "subscribed", now_ms);
+        }
+    }
+
+    fn end_play(&mut self, filter: &str, now_ms: i64) {
+        let Some(client) = &mut self.client else { return };
+        let Some(at) = client.plays.iter().position(|(by, ..)| by == filter) else { return };
+        let (_, device, _) = client.plays.swap_remove(at);
+        if !client.plays.iter().any(|(_, played, _)| *played == device) {
+            self.tell_presence(device, None, false, "unsubscribed", now_ms);
+        }
+    }
+
+    fn disconnect(&mut self, with_will: bool, session_expiry_s: Option<u32>) {
+        self.ended_in_order = true;
+        let Some(client) = &mut self.client else { return };
+        if !with_will {
+            client.will = None;
+        }
+        if let Some(expiry_s) = session_expiry_s {
+            let expiry_s = expiry_s.min(self.shared.options.session_expiry_s_max);
+            self.shared.broker().set_expiry(&client.id, Some(expiry_s));
+        }
+    }
+
+    /// Answers what needs no queue, unless something before it waits for the queue.
+    fn answer_at_once(&mut self) {
+        if self.next.messages.is_empty()
+            && self.next.answers.iter().all(|(.., print)| print.is_none())
+        {
+            for (packet_id, answer, _) in std::mem::take(&mut self.next.answers) {
+                self.wire.answer_publish(packet_id, answer);
+            }
+        }
+    }
+
+    /// Takes in what became of a batch. Returns whether it must be tried again: MQTT 3.1.1 has no
+    /// word for "not now", so its client waits.
+    pub(crate) fn appended(&mut self, batch: &mut Batch, result: &Result<(), QueueError>) -> bool {
+        let failed = match result {
+            Ok(()) => None,
+            Err(_) if !self.wire.is_v5() => return true,
+            Err(QueueError::Full { .. }) => Some(PublishAnswer::QuotaExceeded),
+            Err(QueueError::Unavailable { .. } | QueueError::Closed) => Some(PublishAnswer::Failed),
+        };
+        let count_max = self.shared.options.pending_publishes_max.into();
+        for (packet_id, answer, fingerprint) in batch.answers.drain(..) {
+            let answer = match (answer, failed) {
+                (PublishAnswer::Accepted, Some(failed)) => failed,
+                (answer, _) => answer,
+            };
+            if let (Some(client), Some(print), PublishAnswer::Accepted) =
+                (&mut self.client, fingerprint, answer)
+            {
+                client.taken.remember(print, count_max);
+            }
+            self.wire.answer_publish(packet_id, answer);
+        }
+        false
+    }
+
+    /// Puts waiting messages on the wire. Returns whether the connection is still the session's.
+    pub(crate) fn deliver(&mut self, now_ms: i64) -> bool {
+        let Some(client) = &self.client else { return true };
+        let mut broker = self.shared.broker();
+        let sent = broker.deliver(&client.id, self.connection, &mut self.wire, now_ms);
+        let attached = broker.is_attached(&client.id, self.connection);
+        drop(broker);
+        if sent > 0 {
+            metrics::counter!("gnomon_mqtt_messages_delivered_total").increment(sent as u64);
+        }
+        if !attached && !self.wire.ended {
+            self.wire.goodbye(Goodbye::TakenOver);
+        }
+        attached
+    }
+
+    /// The connection is over: what is to be published because of it stands in [`Link::next`],
+    /// what must be durable in [`Link::keeps`].
+    pub(crate) fn end(&mut self, reason: &str, now_ms: i64) {
+        let Some(mut client) = self.client.take() else { return };
+        let still_attached = self.shared.broker().is_attached(&client.id, self.connection);
+        let keeps = self.shared.broker().detach(&client.id, self.connection, now_ms);
+        self.keeps.extend(keeps);
+        if !self.ended_in_order && still_attached {
+            let count_max = self.shared.options.pending_publishes_max.into();
+            let mut taken = std::mem::take(&mut client.known);
+            taken.extend(std::mem::take(&mut client.taken), count_max);
+            self.shared.retransmits.put(&client.id, taken);
+        }
+        if let Some(will) = client.will.take() {
+            // Authorised now, not when it was left: a right may have been revoked since.
+            if check(&client.identity, &will.topic) == PublishAnswer::Accepted {
+                let Will { topic, payload, qos } = will;
+                self.take_in(topic, payload, qos, Properties::default(), None, &client.id, now_ms);
+            }
+        }
+        match client.identity {
+            Identity::Device(_, device) => self.tell_presence(device, None, false, reason, now_ms),
+            Identity::Anyone => {
+                let mut played: Vec<_> = client.plays.into_iter().map(|(_, one, _)| one).collect();
+                played.sort();
+                played.dedup();
+                for device in played {
+                    self.tell_presence(device, None, false, reason, now_ms);
+                }
+            }
+        }
+    }
+
+    /// Whether the client ended the connection in order.
+    pub(crate) fn has_ended_in_order(&self) -> bool {
+        self.ended_in_order
+    }
+}
+
+fn check(identity: &Identity, topic: &str) -> PublishAnswer {
+    if !valid_topic(topic) {
+        return PublishAnswer::TopicInvalid;
+    }
+    let allowed = match identity {
+        Identity::Anyone => !topic.starts_with('$'),
+        Identity::Device(_, device) => gnomon_dialect::may_publish(device, topic),
+    };
+    if allowed { PublishAnswer::Accepted } else { PublishAnswer::NotAuthorized }
+}
+
+/// Why a filter is refused, if it is.
+fn check_filter(identity: &Identity, filter: &str) -> Option<SubscribeAnswer> {
+    if filter.starts_with("$share/") {
+        return Some(SubscribeAnswer::SharedUnsupported);
+    }
+    if !valid_filter(filter) {
+        return Some(SubscribeAnswer::FilterInvalid);
+    }
+    let allowed = match identity {
+        Identity::Anyone => true,
+        Identity::Device(_, device) => gnomon_dialect::may_subscribe(device, filter),
+    };
+    (!allowed).then_some(SubscribeAnswer::NotAuthorized)
+}

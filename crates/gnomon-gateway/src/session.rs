@@ -1,0 +1,170 @@
+//! One MQTT session: its subscriptions, and the messages on their way to its client.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gnomon_host::downlink::Downlink;
+use gnomon_host::port::sessions::SessionChange;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedSender;
+
+/// A position of the downlink log that is not done with; when the last holder lets go of it, it is.
+#[derive(Debug)]
+pub(crate) struct Receipt {
+    position: u64,
+    done: UnboundedSender<u64>,
+}
+
+impl Receipt {
+    pub(crate) fn new(position: u64, done: UnboundedSender<u64>) -> Arc<Self> {
+        Arc::new(Self { position, done })
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        // Nobody listens once the gateway has stopped: the position is delivered again then.
+        let _ = self.done.send(self.position);
+    }
+}
+
+/// A message on its way to one client.
+#[derive(Debug, Clone)]
+pub(crate) struct Queued {
+    pub(crate) message: Arc<Downlink>,
+    /// QoS for this client.
+    pub(crate) qos: u8,
+    /// MQTT 5 subscription identifiers that matched.
+    pub(crate) identifiers: Vec<u32>,
+    /// Position in the downlink log: names the message among those kept for the session.
+    pub(crate) key: u64,
+    /// Held by messages that must not be lost, until they are acknowledged or kept.
+    pub(crate) receipt: Option<Arc<Receipt>>,
+    /// Whether it is kept on disk for the session.
+    pub(crate) kept: bool,
+    /// Packet id under which it was sent on an earlier connection.
+    pub(crate) sent_as: Option<u16>,
+}
+
+/// One subscription as saved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Subscription {
+    pub(crate) qos: u8,
+    #[serde(default)]
+    pub(crate) identifier: Option<u32>,
+    #[serde(default)]
+    pub(crate) no_local: bool,
+}
+
+/// The part of a session that is saved as its document.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Saved {
+    /// Filter -> subscription.
+    pub(crate) subscriptions: BTreeMap<String, Subscription>,
+    /// Filters that the client's protocol implies.
+    #[serde(default)]
+    pub(crate) implicit: Vec<String>,
+    /// How long it outlives its connection, seconds; none for ever.
+    pub(crate) expiry_s: Option<u32>,
+    /// When its connection ended, Unix milliseconds; 0 while connected.
+    #[serde(default)]
+    pub(crate) ended_at_ms: i64,
+}
+
+/// The connection that a session has now.
+#[derive(Debug, Clone)]
+pub(crate) struct Attached {
+    /// Number of the connection in this process.
+    pub(crate) connection: u64,
+    /// Wakes the connection: messages wait for it, or it was taken over.
+    pub(crate) waker: Arc<Notify>,
+}
+
+/// One session.
+#[derive(Debug, Default)]
+pub(crate) struct Session {
+    pub(crate) saved: Saved,
+    pub(crate) attached: Option<Attached>,
+    /// Messages that wait, in order.
+    pub(crate) queue: VecDeque<Queued>,
+    /// Messages sent at QoS 1 and not acknowledged, in order.
+    pub(crate) inflight: VecDeque<(u16, Queued)>,
+    pub(crate) inflight_max: usize,
+}
+
+/// Something to be made durable, and the receipts that it settles.
+#[derive(Debug)]
+pub(crate) struct Keep {
+    pub(crate) change: SessionChange,
+    pub(crate) receipt: Option<Arc<Receipt>>,
+}
+
+impl Session {
+    /// Whether the session outlives its connection.
+    pub(crate) fn is_persistent(&self) -> bool {
+        self.saved.expiry_s != Some(0)
+    }
+
+    /// The document to save.
+    pub(crate) fn save(&self, client: &str) -> SessionChange {
+        let document = serde_json::to_vec(&self.saved).expect("a session has a JSON form");
+        SessionChange::Save { client: client.to_owned(), document: Bytes::from(document) }
+    }
+
+    /// Marks every QoS 1 message that waits or is in flight as kept, and returns what to keep.
+    pub(crate) fn keep_all(&mut self, client: &str) -> Vec<Keep> {
+        let inflight = self.inflight.iter_mut().map(|(_, queued)| queued);
+        inflight.chain(&mut self.queue).filter_map(|queued| queued.keep(client)).collect()
+    }
+
+    /// What was in flight on a connection that ended is sent again first, under its packet ids.
+    pub(crate) fn requeue_inflight(&mut self) {
+        while let Some((packet_id, mut queued)) = self.inflight.pop_back() {
+            queued.sent_as = Some(packet_id);
+            self.queue.push_front(queued);
+        }
+    }
+
+    /// Takes the message that the client acknowledged out of flight.
+    pub(crate) fn acknowledged(&mut self, packet_id: u16) -> Option<Queued> {
+        let at = self.inflight.iter().position(|(id, _)| *id == packet_id)?;
+        self.inflight.remove(at).map(|(_, queued)| queued)
+    }
+
+    /// Whether a message of this key waits already.
+    pub(crate) fn holds(&self, key: u64) -> bool {
+        self.queue.iter().any(|queued| queued.key == key)
+            || self.inflight.iter().any(|(_, queued)| queued.key == key)
+    }
+}
+
+impl Queued {
+    /// Marks the message as kept; what to keep, if it is not kept yet and worth it.
+    pub(crate) fn keep(&mut self, client: &str) -> Option<Keep> {
+        if self.kept || self.qos == 0 {
+            return None;
+        }
+        self.kept = true;
+        let change = SessionChange::Keep {
+            client: client.to_owned(),
+            key: self.key,
+            message: self.message.encode(),
+        };
+        Some(Keep { change, receipt: self.receipt.take() })
+    }
+
+    /// A message that was kept by an earlier process.
+    pub(crate) fn restored(key: u64, message: Downlink) -> Self {
+        Self {
+            message: Arc::new(message),
+            qos: 1,
+            identifiers: Vec::new(),
+            key,
+            receipt: None,
+            kept: true,
+            sent_as: None,
+        }
+    }
+}

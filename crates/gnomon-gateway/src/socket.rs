@@ -1,0 +1,229 @@
+//! One connection's shell: socket, timers and queue around [`Link`].
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gnomon_host::port::{Queue, QueueError};
+use gnomon_host::watch::now_ms;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use crate::keeper::Keeper;
+use crate::link::{Batch, Link, Shared};
+use crate::wire::Goodbye;
+
+/// Bytes read at once.
+const READ_BYTES: usize = 16 * 1024;
+/// How long a write may take before the client is given up: a slow reader must not hold memory.
+const WRITE_MAX: Duration = Duration::from_secs(20);
+/// First and longest pause before a batch of an MQTT 3.1.1 client is tried again.
+const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// How long the last words of a connection (will, presence) are tried.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(5);
+
+type Append = Pin<Box<dyn Future<Output = (Batch, Result<(), QueueError>)> + Send>>;
+
+/// Serves one connection to its end.
+pub(crate) async fn serve<Q: Queue>(
+    stream: TcpStream,
+    shared: Arc<Shared>,
+    queue: Q,
+    keeper: Keeper,
+    stop: CancellationToken,
+) {
+    metrics::gauge!("gnomon_mqtt_connections").increment(1.0);
+    let _ = stream.set_nodelay(true);
+    let mut socket = Socket {
+        stream,
+        link: Link::new(shared),
+        queue,
+        keeper,
+        append: None,
+        pause: RETRY.0,
+        heard: Instant::now(),
+    };
+    let reason = socket.run(&stop).await;
+    debug!(reason, "connection ended");
+    socket.end(reason).await;
+    metrics::gauge!("gnomon_mqtt_connections").decrement(1.0);
+}
+
+struct Socket<Q> {
+    stream: TcpStream,
+    link: Link,
+    queue: Q,
+    keeper: Keeper,
+    /// The batch that is on its way to the queue.
+    append: Option<Append>,
+    pause: Duration,
+    /// When the client was last heard.
+    heard: Instant,
+}
+
+impl<Q: Queue> Socket<Q> {
+    /// Runs until the connection is over; returns why.
+    async fn run(&mut self, stop: &CancellationToken) -> &'static str {
+        let mut buffer = vec![0; READ_BYTES];
+        let waker = self.link.waker.clone();
+        loop {
+            if let Err(reason) = self.flush().await {
+                return reason;
+            }
+            if self.link.wire.ended {
+                return self.why_ended();
+            }
+            let silence = self.link.silence_max_ms;
+            let silent = async {
+                match silence {
+                    Some(ms) => {
+                        tokio::time::sleep_until(self.heard + Duration::from_millis(ms)).await
+                    }
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {
+                    self.finish_append().await;
+                    self.link.wire.goodbye(Goodbye::ShuttingDown);
+                    let _ = self.flush().await;
+                    return "server stopped";
+                }
+                (batch, result) = poll(&mut self.append) => self.appended(batch, &result),
+                () = waker.notified() => {
+                    if !self.link.deliver(now_ms()) {
+                        let _ = self.flush().await;
+                        return "taken over";
+                    }
+                }
+                read = self.stream.read(&mut buffer), if self.link.may_read() => match read {
+                    Ok(0) => return "connection closed",
+                    Ok(count) => {
+                        self.heard = Instant::now();
+                        self.received(&buffer[..count]);
+                    }
+                    Err(_) => return "connection lost",
+                },
+                () = silent => {
+                    if self.link.may_read() {
+                        self.link.wire.goodbye(Goodbye::KeepAlive);
+                        let _ = self.flush().await;
+                        return "keep-alive timeout";
+                    }
+                    // It is we who do not read: the queue keeps the client waiting.
+                    self.heard = Instant::now();
+                }
+            }
+        }
+    }
+
+    fn received(&mut self, bytes: &[u8]) {
+        let was_connected = self.link.is_connected();
+        let now_ms = now_ms();
+        self.link.receive(bytes, now_ms);
+        // Acknowledgements open the window, and a session that is resumed has messages.
+        if self.link.is_connected() {
+            self.link.deliver(now_ms);
+        }
+        if !was_connected && self.link.is_connected() {
+            debug!(connection = self.link.connection, "connected");
+        }
+        self.append_next();
+    }
+
+    /// Sends the next batch on its way, unless one is.
+    fn append_next(&mut self) {
+        if self.append.is_none() && !self.link.next.is_empty() {
+            let batch = std::mem::take(&mut self.link.next);
+            self.append = Some(Self::appending(self.queue.clone(), batch, Duration::ZERO));
+        }
+    }
+
+    fn appending(queue: Q, batch: Batch, pause: Duration) -> Append {
+        Box::pin(async move {
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+            let messages = batch.messages.clone();
+            let result = if messages.is_empty() { Ok(()) } else { queue.append(messages).await };
+            (batch, result)
+        })
+    }
+
+    fn appended(&mut self, mut batch: Batch, result: &Result<(), QueueError>) {
+        self.append = None;
+        let outcome = if result.is_ok() { "queued" } else { "failed" };
+        let count = batch.messages.len() as u64;
+        metrics::counter!("gnomon_mqtt_publishes_total", "result" => outcome).increment(count);
+        if self.link.appended(&mut batch, result) {
+            self.append = Some(Self::appending(self.queue.clone(), batch, self.pause));
+            self.pause = (self.pause * 2).min(RETRY.1);
+            return;
+        }
+        self.pause = RETRY.0;
+        self.append_next();
+    }
+
+    /// Makes durable what must be, then writes what waits.
+    async fn flush(&mut self) -> Result<(), &'static str> {
+        let keeps = std::mem::take(&mut self.link.keeps);
+        self.keeper.keep_durably(keeps).await;
+        let bytes = self.link.wire.take_output();
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        match tokio::time::timeout(WRITE_MAX, self.stream.write_all(&bytes)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err("connection lost"),
+            Err(_) => Err("client does not read"),
+        }
+    }
+
+    /// Lets the batch that is on its way arrive, and acknowledges it.
+    async fn finish_append(&mut self) {
+        if self.append.is_some() {
+            let arrived = tokio::time::timeout(LAST_WORDS_MAX, poll(&mut self.append)).await;
+            if let Ok((mut batch, result)) = arrived {
+                self.link.appended(&mut batch, &result);
+                self.append = None;
+            }
+        }
+    }
+
+    fn why_ended(&self) -> &'static str {
+        if self.link.has_ended_in_order() { "disconnected" } else { "protocol error" }
+    }
+
+    /// Says the connection's last words: what is queued already is acknowledged to nobody, but
+    /// will and presence are published, and the session is kept.
+    async fn end(mut self, reason: &'static str) {
+        self.finish_append().await;
+        self.link.end(reason, now_ms());
+        let keeps = std::mem::take(&mut self.link.keeps);
+        self.keeper.keep_durably(keeps).await;
+        let messages = std::mem::take(&mut self.link.next.messages);
+        if messages.is_empty() {
+            return;
+        }
+        let deadline = Instant::now() + LAST_WORDS_MAX;
+        while let Err(error) = self.queue.append(messages.clone()).await {
+            if Instant::now() > deadline || matches!(error, QueueError::Closed) {
+                tracing::warn!(error = %error, "last words of a connection are lost");
+                return;
+            }
+            tokio::time::sleep(RETRY.1).await;
+        }
+    }
+}
+
+async fn poll(append: &mut Option<Append>) -> (Batch, Result<(), QueueError>) {
+    match append {
+        Some(append) => append.await,
+        None => std::future::pending().await,
+    }
+}
