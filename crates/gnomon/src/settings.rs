@@ -77,14 +77,17 @@ impl Settings {
             return Err(Failure::new(format!("settings file {} does not exist", file.display())));
         }
         let environment = Env::prefixed("GNOMON_").ignore(&NOT_SETTINGS);
-        let defaults = Figment::new().join(("mqtt", "127.0.0.1:1883"));
-        let defaults = defaults.join(("http", "127.0.0.1:8080")).join(("data", "./data"));
-        let defaults = defaults.join(("rules", "./rules")).join(("schemas", "./schemas"));
-        let figment = defaults
-            .join(("partitions", 4))
-            .merge(Toml::file_exact(file))
-            .merge(environment)
-            .merge(Serialized::defaults(flags));
+        let mut figment = Figment::new()
+            .merge(Serialized::default("mqtt", "127.0.0.1:1883"))
+            .merge(Serialized::default("http", "127.0.0.1:8080"))
+            .merge(Serialized::default("data", "./data"))
+            .merge(Serialized::default("rules", "./rules"))
+            .merge(Serialized::default("schemas", "./schemas"))
+            .merge(Serialized::default("partitions", 4));
+        if file.is_file() {
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        let figment = figment.merge(environment).merge(Serialized::defaults(flags));
         Self::extract(&figment)
     }
 

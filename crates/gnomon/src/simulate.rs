@@ -131,7 +131,9 @@ fn read_series(path: &Path) -> Result<Vec<Row>, Failure> {
     match lines.next() {
         Some((_, head)) if head.trim() == "timestamp,value" => {}
         _ => {
-            return Err(Failure::new(format!("{shown}:1: the first line is not `timestamp,value`")));
+            return Err(Failure::new(format!(
+                "{shown}:1: the first line is not `timestamp,value`"
+            )));
         }
     }
     let parsed: Result<Vec<Row>, String> = lines
