@@ -86,7 +86,9 @@ fn every_scenario_is_run() {
 
 /// `mosquitto_sub` or `mosquitto_pub`, speaking to the server in that version.
 fn mosquitto(program: &str, server: &Server, version: &str) -> Command {
-    let mut command = Command::new(program);
+    // Written to a pipe, the clients would hold their output back until their buffer is full.
+    let mut command = Command::new("stdbuf");
+    command.args(["-oL", program]);
     command.args(["-h", "127.0.0.1", "-p", &server.mqtt().port().to_string(), "-V", version]);
     command
 }

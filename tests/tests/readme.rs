@@ -54,12 +54,10 @@ fn parts(line: &str) -> Vec<String> {
 fn adapted(command: &str, server: &Server) -> String {
     let mqtt = server.mqtt().port();
     let mut adapted = command.replace("127.0.0.1:8080", &server.http().to_string());
-    for program in ["target/release/gnomon", "target/debug/gnomon"] {
-        adapted = adapted.replace(program, &binary().display().to_string());
-    }
+    adapted = adapted.replace("target/release/gnomon", &binary().display().to_string());
     adapted = adapted.replace("mosquitto_pub ", &format!("mosquitto_pub -p {mqtt} "));
     // -d: it says when it has subscribed.
-    adapted.replace("mosquitto_sub ", &format!("mosquitto_sub -d -p {mqtt} "))
+    adapted.replace("mosquitto_sub ", &format!("stdbuf -oL mosquitto_sub -d -p {mqtt} "))
 }
 
 fn shell(command: &str, server: &Server) -> Command {

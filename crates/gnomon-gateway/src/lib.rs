@@ -5,6 +5,7 @@
 //! See: docs/mqtt.md
 
 mod broker;
+mod intake;
 mod keeper;
 mod link;
 mod options;
@@ -14,6 +15,8 @@ mod pump;
 mod retransmit;
 mod session;
 mod socket;
+mod subscribe;
+mod switchboard;
 mod trie;
 mod wire;
 
@@ -33,8 +36,8 @@ use tracing::warn;
 
 use crate::broker::Broker;
 use crate::keeper::Keeper;
-use crate::link::Shared;
 use crate::retransmit::Retransmits;
+use crate::switchboard::Switchboard;
 
 pub use crate::options::{GatewayError, GatewayOptions};
 
@@ -91,7 +94,7 @@ impl Gateway {
         for client in broker.restore(saved, now_ms()) {
             warn!(client, "a saved session cannot be read and is left out");
         }
-        let shared = Arc::new(Shared {
+        let board = Arc::new(Switchboard {
             retransmits: Retransmits::new(self.options.retransmitters_max),
             options: self.options,
             broker: Mutex::new(broker),
@@ -100,12 +103,12 @@ impl Gateway {
             process: process_prefix(),
             made: AtomicU64::new(0),
         });
-        recall_publishes(&queue, &shared).await;
+        recall_publishes(&queue, &board).await;
         let (keeper, keeping) = Keeper::start(sessions);
         let pump_stop = CancellationToken::new();
         let pumping = tokio::spawn(pump::pump(
             queue.clone(),
-            shared.clone(),
+            board.clone(),
             keeper.clone(),
             pump_stop.clone(),
         ));
@@ -116,9 +119,9 @@ impl Gateway {
                 () = stop.cancelled() => break,
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, _)) => {
-                        let (shared, queue) = (shared.clone(), queue.clone());
+                        let (board, queue) = (board.clone(), queue.clone());
                         let (keeper, stop) = (keeper.clone(), stop.clone());
-                        connections.spawn(socket::serve(stream, shared, queue, keeper, stop));
+                        connections.spawn(socket::serve(stream, board, queue, keeper, stop));
                     }
                     Err(error) => {
                         warn!(error = %error, "accept a connection");
@@ -126,7 +129,7 @@ impl Gateway {
                     }
                 },
                 _ = expiry.tick() => {
-                    let expired = shared.broker().expire(now_ms());
+                    let expired = board.broker().expire(now_ms());
                     keeper.keep(expired).await;
                 }
             }
@@ -149,11 +152,11 @@ fn process_prefix() -> String {
 
 /// Finds the publishes that clients may send again because this process's predecessor took them
 /// and did not live to acknowledge them.
-async fn recall_publishes<Q: Queue>(queue: &Q, shared: &Shared) {
+async fn recall_publishes<Q: Queue>(queue: &Q, board: &Switchboard) {
     for stream in [Stream::Telemetry, Stream::Calls] {
         for partition in 0..queue.partitions() {
             let log = Log { stream, partition };
-            if let Err(error) = recall_from(queue, shared, log).await {
+            if let Err(error) = recall_from(queue, board, log).await {
                 warn!(%log, error = %error, "look for publishes that may be sent again");
             }
         }
@@ -162,18 +165,18 @@ async fn recall_publishes<Q: Queue>(queue: &Q, shared: &Shared) {
 
 async fn recall_from<Q: Queue>(
     queue: &Q,
-    shared: &Shared,
+    board: &Switchboard,
     log: Log,
 ) -> Result<(), gnomon_host::port::QueueError> {
     let newest = queue.counts(log).await?.appended;
     let first = newest.saturating_sub(TAIL) + 1;
-    let count_max = usize::from(shared.options.pending_publishes_max);
+    let count_max = usize::from(board.options.pending_publishes_max);
     for delivery in queue.read(log, first, TAIL as usize).await? {
         let Ok(envelope) = Envelope::decode(&delivery.body) else { continue };
         if let What::Published { topic, payload, packet: Some((client, packet_id)) } = envelope.what
         {
-            let print = shared.retransmits.fingerprint(packet_id, &topic, &payload);
-            shared.retransmits.add(&client, print, count_max);
+            let print = board.retransmits.fingerprint(packet_id, &topic, &payload);
+            board.retransmits.add(&client, print, count_max);
         }
     }
     Ok(())

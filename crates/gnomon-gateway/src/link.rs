@@ -5,62 +5,22 @@
 //! order in which they came; one batch is on its way to the queue at a time, further publishes
 //! gather in the next.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use arc_swap::ArcSwap;
-use bytes::Bytes;
-use gnomon_dialect::topic::{valid_filter, valid_topic};
-use gnomon_dialect::{UplinkKind, encode, recognise};
-use gnomon_host::downlink::{Downlink, Properties};
-use gnomon_host::port::{Log, Message, QueueError, Stream};
-use gnomon_model::{
-    Destination, DeviceKey, Dialect, Effect, Envelope, EnvelopeId, Models, Presence, Record,
-    Reject, RejectKind, ReplyTo, What,
-};
+use gnomon_dialect::topic::valid_topic;
+use gnomon_host::downlink::Properties;
+use gnomon_host::port::{Message, QueueError};
+use gnomon_model::{DeviceKey, Dialect};
 use tokio::sync::Notify;
 
-use crate::broker::Broker;
-use crate::options::GatewayOptions;
-use crate::retransmit::{Fingerprint, Retransmits, Taken};
-use crate::session::{Attached, Keep, Subscription};
-use crate::wire::{
-    Connect, ConnectAnswer, Filter, Goodbye, Publish, PublishAnswer, Request, SubscribeAnswer,
-    Will, Wire,
-};
-
-/// What all connections share.
-pub(crate) struct Shared {
-    pub(crate) options: GatewayOptions,
-    pub(crate) broker: Mutex<Broker>,
-    pub(crate) retransmits: Retransmits,
-    pub(crate) models: Arc<ArcSwap<Models>>,
-    pub(crate) partitions: u16,
-    /// Begins every id that this process makes.
-    pub(crate) process: String,
-    pub(crate) made: AtomicU64,
-}
-
-impl Shared {
-    pub(crate) fn broker(&self) -> MutexGuard<'_, Broker> {
-        self.broker.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A new number, unique in this process.
-    pub(crate) fn number(&self) -> u64 {
-        self.made.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// A new id, unique in this deployment.
-    fn id(&self) -> EnvelopeId {
-        let id = format!("{}-{:x}", self.process, self.number());
-        EnvelopeId::parse(&id).expect("a process prefix and a number are a word")
-    }
-}
+use crate::retransmit::{Fingerprint, Taken};
+use crate::session::{Attached, Keep};
+use crate::switchboard::Switchboard;
+use crate::wire::{Connect, ConnectAnswer, Goodbye, Publish, PublishAnswer, Request, Will, Wire};
 
 /// Who the client is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Identity {
+pub(crate) enum Identity {
     /// No user name: may do everything, in development mode.
     Anyone,
     /// Its user name says so.
@@ -83,16 +43,16 @@ impl Batch {
 }
 
 /// The client of a connection that was accepted.
-struct Client {
-    id: Arc<str>,
-    identity: Identity,
-    will: Option<Will>,
+pub(crate) struct Client {
+    pub(crate) id: Arc<str>,
+    pub(crate) identity: Identity,
+    pub(crate) will: Option<Will>,
     /// Devices that this connection plays without naming itself, with the filters that say so.
-    plays: Vec<(String, DeviceKey, Dialect)>,
+    pub(crate) plays: Vec<(String, DeviceKey, Dialect)>,
     /// What an earlier connection took, and this client may send again.
-    known: Taken,
+    pub(crate) known: Taken,
     /// What this connection took.
-    taken: Taken,
+    pub(crate) taken: Taken,
 }
 
 /// One connection.
@@ -108,21 +68,21 @@ pub(crate) struct Link {
     pub(crate) next: Batch,
     /// What must be durable before [`Link::take_output`] may be sent.
     pub(crate) keeps: Vec<Keep>,
-    shared: Arc<Shared>,
-    client: Option<Client>,
+    pub(crate) board: Arc<Switchboard>,
+    pub(crate) client: Option<Client>,
     ended_in_order: bool,
 }
 
 impl Link {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(board: Arc<Switchboard>) -> Self {
         Self {
-            wire: Wire::new(&shared.options),
-            connection: shared.number(),
+            wire: Wire::new(&board.options),
+            connection: board.number(),
             waker: Arc::new(Notify::new()),
-            silence_max_ms: Some(shared.options.connect_timeout_ms),
+            silence_max_ms: Some(board.options.connect_timeout_ms),
             next: Batch::default(),
             keeps: Vec::new(),
-            shared,
+            board,
             client: None,
             ended_in_order: false,
         }
@@ -131,7 +91,7 @@ impl Link {
     /// Whether more may be read: not while too many publishes wait for the queue.
     pub(crate) fn may_read(&self) -> bool {
         !self.wire.ended
-            && self.next.answers.len() < usize::from(self.shared.options.pending_publishes_max)
+            && self.next.answers.len() < usize::from(self.board.options.pending_publishes_max)
     }
 
     /// Whether the client was accepted.
@@ -170,15 +130,15 @@ impl Link {
             return self.wire.answer_connect(ConnectAnswer::IdentifierRejected, None);
         }
         let id = self.client_id(&connect.client);
-        let expiry_max = self.shared.options.session_expiry_s_max;
+        let expiry_max = self.board.options.session_expiry_s_max;
         let expiry_s = Some(connect.session_expiry_s.unwrap_or(expiry_max).min(expiry_max));
         let implicit = match &identity {
             Identity::Device(dialect, device) => gnomon_dialect::implicit_filters(device, *dialect),
             Identity::Anyone => Vec::new(),
         };
-        let inflight_max = connect.receive_max.min(self.shared.options.inflight_max);
+        let inflight_max = connect.receive_max.min(self.board.options.inflight_max);
         let attached = Attached { connection: self.connection, waker: self.waker.clone() };
-        let (session_present, keeps) = self.shared.broker().attach(
+        let (session_present, keeps) = self.board.broker().attach(
             &id,
             connect.clean_start,
             expiry_s,
@@ -189,7 +149,7 @@ impl Link {
         self.keeps.extend(keeps);
         let keep_alive_ms = u64::from(connect.keep_alive_s) * 1500;
         self.silence_max_ms = (keep_alive_ms > 0).then_some(keep_alive_ms);
-        let known = self.shared.retransmits.take(&id);
+        let known = self.board.retransmits.take(&id);
         self.wire.answer_connect(ConnectAnswer::Accepted { session_present }, expiry_s);
         metrics::counter!("gnomon_mqtt_connects_total", "result" => "accepted").increment(1);
         if let Identity::Device(dialect, device) = &identity {
@@ -205,7 +165,7 @@ impl Link {
             return Some(Identity::Anyone);
         };
         let (dialect, device) = gnomon_dialect::named_device(user_name)?;
-        let known = self.shared.models.load().contains_key(&device.product);
+        let known = self.board.models.load().contains_key(&device.product);
         known.then_some(Identity::Device(dialect, device))
     }
 
@@ -216,7 +176,7 @@ impl Link {
         if !id.is_empty() {
             return id.into();
         }
-        let assigned = format!("auto-{}-{:x}", self.shared.process, self.connection);
+        let assigned = format!("auto-{}-{:x}", self.board.process, self.connection);
         self.wire.assign(&assigned);
         assigned.into()
     }
@@ -227,7 +187,7 @@ impl Link {
         let mut fingerprint = None;
         if answer == PublishAnswer::Accepted {
             if let Some(packet_id) = publish.packet_id {
-                let retransmits = &self.shared.retransmits;
+                let retransmits = &self.board.retransmits;
                 let print = retransmits.fingerprint(packet_id, &publish.topic, &publish.payload);
                 if publish.is_again
                     && (client.known.contains(print) || client.taken.contains(print))
@@ -251,151 +211,16 @@ impl Link {
             );
         } else {
             metrics::counter!("gnomon_mqtt_publishes_refused_total").increment(1);
-            self.tell_refused(&publish.topic, now_ms);
+            self.tell_refused(&publish.topic);
         }
         if let Some(packet_id) = publish.packet_id {
             self.next.answers.push((packet_id, answer, fingerprint));
         }
     }
 
-    /// Puts a publish into the next batch: as an envelope if a device speaks, and as a message if
-    /// somebody subscribed to it or it is none of Gnomon's own topics.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one publish")]
-    fn take_in(
-        &mut self,
-        topic: String,
-        payload: Bytes,
-        qos: u8,
-        mut properties: Properties,
-        packet: Option<(String, u16)>,
-        publisher: &str,
-        now_ms: i64,
-    ) {
-        let uplink = recognise(&topic);
-        let is_general = uplink.is_none() || self.shared.broker().has_subscriber(&topic);
-        if let Some(uplink) = &uplink {
-            let stream = match uplink.kind {
-                UplinkKind::Reply => Stream::Calls,
-                UplinkKind::Report
-                | UplinkKind::Event
-                | UplinkKind::Request
-                | UplinkKind::Unsupported => Stream::Telemetry,
-            };
-            let (topic, payload) = (topic.clone(), payload.clone());
-            let what = What::Published { topic, payload, packet };
-            self.add_envelope(stream, uplink.device.clone(), what, now_ms);
-        }
-        if is_general {
-            properties.expires_at_ms = properties.expires_at_ms.map(|lifetime| now_ms + lifetime);
-            let publisher = Some(publisher.to_owned());
-            let downlink = Downlink { topic, qos, publisher, properties, payload };
-            self.add_downlink(&downlink);
-        }
-    }
-
-    fn add_envelope(&mut self, stream: Stream, device: DeviceKey, what: What, now_ms: i64) {
-        let log = Log { stream, partition: device.partition(self.shared.partitions) };
-        let envelope = Envelope { id: self.shared.id(), device, received_at_ms: now_ms, what };
-        let (id, body) = (envelope.id.to_string(), envelope.encode());
-        self.next.messages.push(Message { log, id, body });
-    }
-
-    fn add_downlink(&mut self, downlink: &Downlink) {
-        let log = Log { stream: Stream::Downlink, partition: 0 };
-        let (id, body) = (self.shared.id().to_string(), downlink.encode());
-        self.next.messages.push(Message { log, id, body });
-    }
-
-    /// Tells a device, on its own topic, that it may not publish on another's.
-    fn tell_refused(&mut self, topic: &str, _now_ms: i64) {
-        let Some(Client { identity: Identity::Device(_, device), .. }) = &self.client else {
-            return;
-        };
-        let to = ReplyTo {
-            dialect: Dialect::Plain,
-            topic: topic.chars().take(200).collect(),
-            id: String::new(),
-            wanted: true,
-        };
-        let reject =
-            Reject::new(RejectKind::Forbidden, "this topic is not one of the device's own");
-        let effect = Effect::Rejected { to, reject };
-        for (to, payload) in encode(&effect, device, &Record::default()) {
-            if let Destination::Topic { topic, qos } = to {
-                self.add_downlink(&Downlink::new(&topic, qos, payload.into_bytes().into()));
-            }
-        }
-    }
-
-    fn tell_presence(
-        &mut self,
-        device: DeviceKey,
-        dialect: Option<Dialect>,
-        online: bool,
-        reason: &str,
-        now_ms: i64,
-    ) {
-        let connection = format!("{}-{:x}", self.shared.process, self.connection);
-        let presence = Presence { online, connection, reason: reason.to_owned(), dialect };
-        self.add_envelope(Stream::Telemetry, device, What::Presence(presence), now_ms);
-    }
-
     fn acknowledged(&mut self, packet_id: u16) {
         let Some(client) = &self.client else { return };
-        self.keeps.extend(self.shared.broker().acknowledged(&client.id, packet_id));
-    }
-
-    fn subscribe(&mut self, packet_id: u16, filters: Vec<Filter>, now_ms: i64) {
-        let Some(client) = &self.client else { return self.wire.goodbye(Goodbye::ProtocolError) };
-        let (id, identity) = (client.id.clone(), client.identity.clone());
-        let mut answers = Vec::with_capacity(filters.len());
-        for asked in filters {
-            let answer = check_filter(&identity, &asked.filter).unwrap_or_else(|| {
-                let Filter { qos, no_local, identifier, .. } = asked;
-                let subscription = Subscription { qos, identifier, no_local };
-                self.shared.broker().subscribe(&id, &asked.filter, subscription)
-            });
-            if matches!(answer, SubscribeAnswer::Granted(_)) && identity == Identity::Anyone {
-                self.begin_play(asked.filter, now_ms);
-            }
-            answers.push(answer);
-        }
-        self.keeps.extend(self.shared.broker().saved(&id));
-        self.wire.answer_subscribe(packet_id, &answers);
-    }
-
-    fn unsubscribe(&mut self, packet_id: u16, filters: &[String], now_ms: i64) {
-        let Some(client) = &self.client else { return self.wire.goodbye(Goodbye::ProtocolError) };
-        let id = client.id.clone();
-        let existed: Vec<bool> =
-            filters.iter().map(|filter| self.shared.broker().unsubscribe(&id, filter)).collect();
-        filters.iter().for_each(|filter| self.end_play(filter, now_ms));
-        self.keeps.extend(self.shared.broker().saved(&id));
-        self.wire.answer_unsubscribe(packet_id, &existed);
-    }
-
-    /// A client without a name that subscribes to a device's own topics plays that device: it is
-    /// online as long as the subscription lasts.
-    fn begin_play(&mut self, filter: String, now_ms: i64) {
-        let Some((device, dialect)) = gnomon_dialect::stands_for(&filter) else { return };
-        if !self.shared.models.load().contains_key(&device.product) {
-            return;
-        }
-        let Some(client) = &mut self.client else { return };
-        let begun = !client.plays.iter().any(|(_, played, _)| *played == device);
-        client.plays.push((filter, device.clone(), dialect));
-        if begun {
-            self.tell_presence(device, Some(dialect), true, "subscribed", now_ms);
-        }
-    }
-
-    fn end_play(&mut self, filter: &str, now_ms: i64) {
-        let Some(client) = &mut self.client else { return };
-        let Some(at) = client.plays.iter().position(|(by, ..)| by == filter) else { return };
-        let (_, device, _) = client.plays.swap_remove(at);
-        if !client.plays.iter().any(|(_, played, _)| *played == device) {
-            self.tell_presence(device, None, false, "unsubscribed", now_ms);
-        }
+        self.keeps.extend(self.board.broker().acknowledged(&client.id, packet_id));
     }
 
     fn disconnect(&mut self, with_will: bool, session_expiry_s: Option<u32>) {
@@ -405,8 +230,8 @@ impl Link {
             client.will = None;
         }
         if let Some(expiry_s) = session_expiry_s {
-            let expiry_s = expiry_s.min(self.shared.options.session_expiry_s_max);
-            self.shared.broker().set_expiry(&client.id, Some(expiry_s));
+            let expiry_s = expiry_s.min(self.board.options.session_expiry_s_max);
+            self.board.broker().set_expiry(&client.id, Some(expiry_s));
         }
     }
 
@@ -430,7 +255,7 @@ impl Link {
             Err(QueueError::Full { .. }) => Some(PublishAnswer::QuotaExceeded),
             Err(QueueError::Unavailable { .. } | QueueError::Closed) => Some(PublishAnswer::Failed),
         };
-        let count_max = self.shared.options.pending_publishes_max.into();
+        let count_max = self.board.options.pending_publishes_max.into();
         for (packet_id, answer, fingerprint) in batch.answers.drain(..) {
             let answer = match (answer, failed) {
                 (PublishAnswer::Accepted, Some(failed)) => failed,
@@ -449,7 +274,7 @@ impl Link {
     /// Puts waiting messages on the wire. Returns whether the connection is still the session's.
     pub(crate) fn deliver(&mut self, now_ms: i64) -> bool {
         let Some(client) = &self.client else { return true };
-        let mut broker = self.shared.broker();
+        let mut broker = self.board.broker();
         let sent = broker.deliver(&client.id, self.connection, &mut self.wire, now_ms);
         let attached = broker.is_attached(&client.id, self.connection);
         drop(broker);
@@ -466,14 +291,14 @@ impl Link {
     /// what must be durable in [`Link::keeps`].
     pub(crate) fn end(&mut self, reason: &str, now_ms: i64) {
         let Some(mut client) = self.client.take() else { return };
-        let still_attached = self.shared.broker().is_attached(&client.id, self.connection);
-        let keeps = self.shared.broker().detach(&client.id, self.connection, now_ms);
+        let still_attached = self.board.broker().is_attached(&client.id, self.connection);
+        let keeps = self.board.broker().detach(&client.id, self.connection, now_ms);
         self.keeps.extend(keeps);
         if !self.ended_in_order && still_attached {
-            let count_max = self.shared.options.pending_publishes_max.into();
+            let count_max = self.board.options.pending_publishes_max.into();
             let mut taken = std::mem::take(&mut client.known);
             taken.extend(std::mem::take(&mut client.taken), count_max);
-            self.shared.retransmits.put(&client.id, taken);
+            self.board.retransmits.put(&client.id, taken);
         }
         if let Some(will) = client.will.take() {
             // Authorised now, not when it was left: a right may have been revoked since.
@@ -510,19 +335,4 @@ fn check(identity: &Identity, topic: &str) -> PublishAnswer {
         Identity::Device(_, device) => gnomon_dialect::may_publish(device, topic),
     };
     if allowed { PublishAnswer::Accepted } else { PublishAnswer::NotAuthorized }
-}
-
-/// Why a filter is refused, if it is.
-fn check_filter(identity: &Identity, filter: &str) -> Option<SubscribeAnswer> {
-    if filter.starts_with("$share/") {
-        return Some(SubscribeAnswer::SharedUnsupported);
-    }
-    if !valid_filter(filter) {
-        return Some(SubscribeAnswer::FilterInvalid);
-    }
-    let allowed = match identity {
-        Identity::Anyone => true,
-        Identity::Device(_, device) => gnomon_dialect::may_subscribe(device, filter),
-    };
-    (!allowed).then_some(SubscribeAnswer::NotAuthorized)
 }

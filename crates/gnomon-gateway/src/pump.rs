@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::keeper::Keeper;
-use crate::link::Shared;
 use crate::session::Receipt;
+use crate::switchboard::Switchboard;
 
 /// Most messages taken at once.
 const BATCH_MAX: usize = 256;
@@ -26,12 +26,12 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Pumps until `stop` is cancelled or the queue is closed.
 pub(crate) async fn pump<Q: Queue>(
     queue: Q,
-    shared: Arc<Shared>,
+    board: Arc<Switchboard>,
     keeper: Keeper,
     stop: CancellationToken,
 ) {
     while !stop.is_cancelled() {
-        match consume(&queue, &shared, &keeper, &stop).await {
+        match consume(&queue, &board, &keeper, &stop).await {
             Ok(()) | Err(QueueError::Closed) => return,
             Err(error) => warn!(error = %error, "consume the downlink"),
         }
@@ -41,7 +41,7 @@ pub(crate) async fn pump<Q: Queue>(
 
 async fn consume<Q: Queue>(
     queue: &Q,
-    shared: &Shared,
+    board: &Switchboard,
     keeper: &Keeper,
     stop: &CancellationToken,
 ) -> Result<(), QueueError> {
@@ -60,7 +60,7 @@ async fn consume<Q: Queue>(
             batch = consumer.pull(BATCH_MAX), if open < OPEN_MAX => {
                 let batch = batch?;
                 open += batch.len();
-                route(shared, keeper, &batch, &done).await;
+                route(board, keeper, &batch, &done).await;
             }
         }
     }
@@ -79,7 +79,7 @@ async fn settle<C: Consumer>(
 }
 
 async fn route(
-    shared: &Shared,
+    board: &Switchboard,
     keeper: &Keeper,
     batch: &[Delivery],
     done: &mpsc::UnboundedSender<u64>,
@@ -90,7 +90,7 @@ async fn route(
         match Downlink::decode(&delivery.body) {
             Ok(message) => {
                 let message = Arc::new(message);
-                keeps.extend(shared.broker().route(&message, delivery.position, &receipt));
+                keeps.extend(board.broker().route(&message, delivery.position, &receipt));
             }
             Err(error) => warn!(position = delivery.position, ?error, "a message is damaged"),
         }

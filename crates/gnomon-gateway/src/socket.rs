@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::keeper::Keeper;
-use crate::link::{Batch, Link, Shared};
+use crate::link::{Batch, Link};
+use crate::switchboard::Switchboard;
 use crate::wire::Goodbye;
 
 /// Bytes read at once.
@@ -31,7 +32,7 @@ type Append = Pin<Box<dyn Future<Output = (Batch, Result<(), QueueError>)> + Sen
 /// Serves one connection to its end.
 pub(crate) async fn serve<Q: Queue>(
     stream: TcpStream,
-    shared: Arc<Shared>,
+    board: Arc<Switchboard>,
     queue: Q,
     keeper: Keeper,
     stop: CancellationToken,
@@ -40,7 +41,7 @@ pub(crate) async fn serve<Q: Queue>(
     let _ = stream.set_nodelay(true);
     let mut socket = Socket {
         stream,
-        link: Link::new(shared),
+        link: Link::new(board),
         queue,
         keeper,
         append: None,
