@@ -1,9 +1,9 @@
 //! From the text of a rule to a rule that can run, or to everything that is wrong with it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use gnomon_model::ProductKey;
 use gnomon_model::id::fnv1a;
+use gnomon_model::{Object, ProductKey, ThingModel};
 use rhai::{AST, ASTFlags, ASTNode, Dynamic, Engine, Expr, FnCallExpr, Position, Scope, Stmt};
 
 use crate::functions::{ACTIONS, STANDARD};
@@ -20,12 +20,9 @@ pub(crate) struct Rule {
     pub(crate) file: String,
     pub(crate) product: String,
     pub(crate) ast: AST,
-    /// Indices into [`WAKES`].
-    pub(crate) wakes: Vec<usize>,
-    /// Names that the rule reads as members of something.
-    pub(crate) reads: BTreeSet<String>,
-    /// Whether a constant is an array or a map, which the optimiser does not put into functions.
-    pub(crate) has_compound_constants: bool,
+    /// Indices into [`WAKES`], with the line of each function.
+    pub(crate) wakes: BTreeMap<usize, usize>,
+    pub(crate) reads: Reads,
     device: String,
     about: String,
     revision: String,
@@ -37,13 +34,22 @@ impl Rule {
         self.device == "*" || glob(self.device.as_bytes(), device.as_bytes())
     }
 
+    /// Whether a report of these values can matter to the rule: it reads one of them, or it reads
+    /// no property by name.
+    pub(crate) fn reads_any(&self, values: &Object, model: &ThingModel) -> bool {
+        let Reads { names, anything } = &self.reads;
+        *anything
+            || values.keys().any(|name| names.contains(name))
+            || !names.iter().any(|name| model.properties().contains_key(name))
+    }
+
     pub(crate) fn listing(&self, stale: Option<String>) -> RuleListing {
         RuleListing {
             name: self.name.clone(),
             file: self.file.clone(),
             product: self.product.clone(),
             device: self.device.clone(),
-            wakes: self.wakes.iter().map(|wake| WAKES[*wake]).collect(),
+            wakes: self.wakes.keys().map(|wake| WAKES[*wake]).collect(),
             about: self.about.clone(),
             revision: self.revision.clone(),
             stale,
@@ -75,6 +81,16 @@ pub(crate) fn compile(
     if !problems.is_empty() {
         return Err(problems);
     }
+    for (name, _, value) in constants.iter() {
+        if value.is_array() || value.is_map() {
+            let message = format!(
+                "constant `{name}` is {}: functions see constants that are numbers, texts or \
+                 booleans; write a function that returns it",
+                if value.is_map() { "a map" } else { "an array" },
+            );
+            problems.push(problem(source, Position::NONE, message));
+        }
+    }
     let ast = engine.compile_with_scope(&constants, &source.text).map_err(parsed)?;
     let wakes = check_functions(source, &ast, &mut problems);
     check_calls(source, &ast, &mut problems);
@@ -91,9 +107,6 @@ pub(crate) fn compile(
         product,
         wakes,
         reads: reads(&ast),
-        has_compound_constants: constants
-            .iter()
-            .any(|(_, _, value)| value.is_array() || value.is_map()),
         device,
         about: about(&source.text),
         revision: format!("{:016x}", fnv1a(&[&source.text])),
@@ -137,12 +150,16 @@ fn check_top_level(source: &RuleSource, ast: &AST, problems: &mut Vec<RuleProble
     }
 }
 
-fn check_functions(source: &RuleSource, ast: &AST, problems: &mut Vec<RuleProblem>) -> Vec<usize> {
-    let mut wakes = BTreeSet::new();
+fn check_functions(
+    source: &RuleSource,
+    ast: &AST,
+    problems: &mut Vec<RuleProblem>,
+) -> BTreeMap<usize, usize> {
+    let mut wakes = BTreeMap::new();
     for function in ast.iter_fn_def() {
         let (name, at) = (function.name.as_str(), function.body.start_position());
         if let Some(wake) = WAKES.iter().position(|wake| *wake == name) {
-            wakes.insert(wake);
+            wakes.insert(wake, at.line().unwrap_or(0));
             if function.params.len() != 1 {
                 let message =
                     format!("`{name}` has {} parameters, one is given", function.params.len());
@@ -158,7 +175,7 @@ fn check_functions(source: &RuleSource, ast: &AST, problems: &mut Vec<RuleProble
         let message = format!("nothing wakes this rule: write one of {}", WAKES.join(", "));
         problems.push(problem(source, Position::NONE, message));
     }
-    wakes.into_iter().collect()
+    wakes
 }
 
 fn check_calls(source: &RuleSource, ast: &AST, problems: &mut Vec<RuleProblem>) {
@@ -190,24 +207,47 @@ fn each_call(ast: &AST, on_call: &mut impl FnMut(&FnCallExpr, Position)) {
     });
 }
 
-/// Names that stand after a dot, or as a text in brackets.
-fn reads(ast: &AST) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
+/// What a rule reads, as far as its text tells.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Reads {
+    /// Names that stand after a dot, or as a text in brackets.
+    pub(crate) names: BTreeSet<String>,
+    /// Whether it also reads in a way that the text does not tell: `report.values[name]`, or all
+    /// of `this.reported`.
+    pub(crate) anything: bool,
+}
+
+fn reads(ast: &AST) -> Reads {
+    let mut reads = Reads::default();
     ast.walk(&mut |path: &[ASTNode<'_>]| {
         match path.last() {
             Some(ASTNode::Expr(Expr::Property(property, _))) => {
-                names.insert(property.2.to_string());
+                reads.names.insert(property.2.to_string());
             }
-            Some(ASTNode::Expr(Expr::Index(index, ..))) => {
-                if let Expr::StringConstant(name, _) = &index.rhs {
-                    names.insert(name.to_string());
+            Some(ASTNode::Expr(Expr::Dot(chain, ..))) => {
+                let named =
+                    matches!(&chain.rhs, Expr::Property(..) | Expr::Dot(..) | Expr::Index(..));
+                reads.anything |= is_whole(&chain.rhs) || is_whole(&chain.lhs) && !named;
+            }
+            Some(ASTNode::Expr(Expr::Index(index, ..))) => match &index.rhs {
+                Expr::StringConstant(name, _) => {
+                    reads.anything |= WHOLES.contains(&name.as_str());
+                    reads.names.insert(name.to_string());
                 }
-            }
+                _ => reads.anything |= is_whole(&index.lhs),
+            },
             _ => {}
         }
         true
     });
-    names
+    reads
+}
+
+/// Members that hold values by name.
+const WHOLES: [&str; 2] = ["values", "reported"];
+
+fn is_whole(expression: &Expr) -> bool {
+    matches!(expression, Expr::Property(property, _) if WHOLES.contains(&property.2.as_str()))
 }
 
 fn check_product(

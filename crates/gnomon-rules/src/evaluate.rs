@@ -10,10 +10,10 @@ use crate::engine::{Limits, Running};
 use crate::value::{to_dynamic, to_map, to_object};
 use crate::{Clock, Wake};
 
-/// Why an evaluation failed, and at which line of the rule.
+/// Why an evaluation failed, and at which line of the rule, if it is known.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    pub(crate) line: usize,
+    pub(crate) line: Option<usize>,
     pub(crate) message: String,
 }
 
@@ -69,7 +69,7 @@ impl Snapshot {
 
     /// What the rule read, of what it could; for an event all outputs if it names none.
     fn values(&self, rule: &Rule, wake: &Wake<'_>) -> Object {
-        let read = |(name, _): &(&String, _)| rule.reads.contains(*name);
+        let read = |(name, _): &(&String, _)| rule.reads.names.contains(*name);
         let values: Object = self
             .readable
             .iter()
@@ -118,9 +118,8 @@ pub(crate) fn evaluate(
     let deadline_ns = clock().saturating_add(limits.deadline_ms * 1_000_000);
     Running::begin(deadline_ns, limits.actions_max);
     let called = catch_unwind(AssertUnwindSafe(|| {
-        // Constants are in the functions already, put there by the optimiser, if it could.
-        let needs_constants = rule.has_compound_constants || !limits.optimise;
-        let options = CallFnOptions::new().eval_ast(needs_constants).bind_this_ptr(&mut this);
+        // The optimiser has put the constants into the functions: nothing is left to evaluate.
+        let options = CallFnOptions::new().eval_ast(false).bind_this_ptr(&mut this);
         let argument = (snapshot.argument.clone(),);
         let mut scope = Scope::new();
         engine.call_fn_with_options::<Dynamic>(
@@ -135,7 +134,9 @@ pub(crate) fn evaluate(
     match called {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => return Err(failure(&error, limits)),
-        Err(_) => return Err(Failure { line: 0, message: "the rule engine panicked".to_owned() }),
+        Err(_) => {
+            return Err(Failure { line: None, message: "the rule engine panicked".to_owned() });
+        }
     }
     let state = changed_state(&this, state, limits)?;
     if !actions.is_empty() {
@@ -162,7 +163,7 @@ fn changed_state(
     before: Option<&Object>,
     limits: &Limits,
 ) -> Result<Option<Object>, Failure> {
-    let at_end = |message: String| Failure { line: 0, message };
+    let at_end = |message: String| Failure { line: None, message };
     let device = this.as_map_ref().map_err(|_| at_end("`this` is the device no more".into()))?;
     let state = device.get("state").and_then(|state| state.as_map_ref().ok());
     let state = state.ok_or_else(|| at_end("`this.state` is no map".into()))?;
@@ -183,7 +184,7 @@ fn changed_state(
 
 fn failure(error: &EvalAltResult, limits: &Limits) -> Failure {
     let inner = error.unwrap_inner();
-    let line = inner.position().line().or(error.position().line()).unwrap_or(0);
+    let line = line(error);
     let message = match inner {
         EvalAltResult::ErrorTerminated(..) => format!("ran longer than {} ms", limits.deadline_ms),
         EvalAltResult::ErrorTooManyOperations(_) => {
@@ -192,4 +193,12 @@ fn failure(error: &EvalAltResult, limits: &Limits) -> Failure {
         other => other.to_string(),
     };
     Failure { line, message }
+}
+
+/// The innermost line that is known: where it failed, else where it was called from.
+fn line(error: &EvalAltResult) -> Option<usize> {
+    match error {
+        EvalAltResult::ErrorInFunctionCall(.., inner, at) => line(inner).or(at.line()),
+        other => other.position().line(),
+    }
 }

@@ -202,6 +202,7 @@ impl RuleSet {
     }
 
     /// Runs the rules that this wakes, in order of their names, and carries out what they decide.
+    /// A report wakes only rules that read something of it, as far as their text tells.
     /// Rules see the record as it is now, none sees what another decides. Returns how many ran.
     pub fn run(&self, turn: &mut Turn<'_>, wake: &Wake<'_>) -> usize {
         let Some(by_wake) = self.inner.index.get(turn.device().product.as_str()) else { return 0 };
@@ -209,17 +210,27 @@ impl RuleSet {
         if woken.is_empty() {
             return 0;
         }
-        let snapshot = Snapshot::of(turn, wake);
-        let device = turn.device().device.as_str().to_owned();
-        let mut ran = 0;
-        for place in woken {
-            let rule = &self.inner.rules[*place].0;
-            if rule.applies_to(&device) {
-                self.run_one(turn, wake, rule, &snapshot);
-                ran += 1;
-            }
+        let (device, model) = (&turn.device().device, turn.model);
+        let concerned = |rule: &&Rule| {
+            rule.applies_to(device.as_str())
+                && match wake {
+                    Wake::Report { values, .. } => rule.reads_any(values, model),
+                    Wake::Event { .. }
+                    | Wake::Presence { .. }
+                    | Wake::Request { .. }
+                    | Wake::Shadow { .. } => true,
+                }
+        };
+        let rules = woken.iter().map(|place| &*self.inner.rules[*place].0);
+        let concerned: Vec<&Rule> = rules.filter(concerned).collect();
+        if concerned.is_empty() {
+            return 0;
         }
-        ran
+        let snapshot = Snapshot::of(turn, wake);
+        for rule in &concerned {
+            self.run_one(turn, wake, rule, &snapshot);
+        }
+        concerned.len()
     }
 
     fn run_one(&self, turn: &mut Turn<'_>, wake: &Wake<'_>, rule: &Rule, snapshot: &Snapshot) {
@@ -243,7 +254,7 @@ impl RuleSet {
             }
             Err(failure) => turn.note(Note::RuleFailed {
                 rule: rule.name.clone(),
-                at: format!("{}:{}", rule.file, failure.line),
+                at: format!("{}:{}", rule.file, failure.line.unwrap_or(rule.wakes[&wake.index()])),
                 message: failure.message,
             }),
         }
@@ -268,7 +279,7 @@ fn index(rules: &[(Arc<Rule>, Option<String>)]) -> Index {
     let mut index = Index::new();
     for (place, (rule, _)) in rules.iter().enumerate() {
         let by_wake = index.entry(rule.product.clone()).or_default();
-        for wake in &rule.wakes {
+        for wake in rule.wakes.keys() {
             by_wake[*wake].push(place);
         }
     }

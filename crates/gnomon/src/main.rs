@@ -16,6 +16,9 @@ use clap::{Parser, Subcommand};
 
 use crate::settings::Flags;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Rule engine and device shadows on message queues.
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 100)]

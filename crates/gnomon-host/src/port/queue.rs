@@ -123,7 +123,8 @@ pub trait Queue: Clone + Send + Sync + 'static {
     -> impl Future<Output = Result<(), QueueError>> + Send;
 
     /// Opens the one consumer of a log, at the oldest message that is not acknowledged. Messages
-    /// delivered to an earlier consumer and not acknowledged are delivered again.
+    /// delivered to an earlier consumer and not acknowledged are delivered again; that one, if it is
+    /// still there, finds the log closed.
     ///
     /// # Errors
     /// The queue is unavailable or closed.

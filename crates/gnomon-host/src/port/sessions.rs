@@ -32,7 +32,8 @@ pub enum SessionChange {
         /// MQTT client id.
         client: String,
     },
-    /// Keeps an undelivered message; the same key again replaces it.
+    /// Keeps an undelivered message; the same key again replaces it. Nothing happens if the client is
+    /// not saved, so that a straggler cannot bring a forgotten session back.
     Keep {
         /// MQTT client id.
         client: String,

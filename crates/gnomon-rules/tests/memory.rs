@@ -1,0 +1,34 @@
+//! Memory that a rule can take at most. In a process of its own, since it reads the process's peak.
+
+mod support;
+
+use support::{failure, limits, report, rule, warm};
+
+/// Most that one evaluation may add to the process, bytes.
+const GROWTH_MAX: u64 = 32 * 1024 * 1024;
+
+fn peak_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+/// `map[key] = value` escapes Rhai's map limit, and each of these copies the largest value that the
+/// other limits allow with every operation or two.
+#[test]
+fn memory_bombs_stay_small() {
+    for bomb in [
+        "let m = #{}; let i = 0; loop { m[`k${i}`] = i; i += 1; }",
+        "let s = \"x\"; s.pad(4000, 'x'); let m = #{}; let i = 0; loop { m[s + i] = s; i += 1; }",
+        "let s = \"x\"; s.pad(4000, 'x'); let m = #{}; let i = 0; loop { m[`k${i}`] = s + i; i += 1; }",
+        "let a = []; a.pad(250, 1); let m = #{}; let i = 0; loop { m[`k${i}`] = a; i += 1; }",
+        "let m = #{}; for i in 0..200 { m[`k${i}`] = i; } let n = #{}; let i = 0; loop { n[`k${i}`] = m; i += 1; }",
+    ] {
+        let rules = rule(bomb, limits(true));
+        report(&rule("let x = 1;", limits(true)), Default::default(), &warm());
+        let before = peak_bytes();
+        failure(&report(&rules, Default::default(), &warm()));
+        let growth = peak_bytes() - before;
+        assert!(growth < GROWTH_MAX, "{bomb}: {} KiB", growth / 1024);
+    }
+}

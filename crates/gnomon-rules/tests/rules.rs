@@ -1,0 +1,187 @@
+//! What rules see, decide and keep; what is told about those that cannot be loaded.
+
+mod support;
+
+use gnomon_model::{Note, Record, Turn};
+use gnomon_rules::Wake;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use support::{T0, envelope, limits, load, model, reload, report, rule, warm};
+
+fn logs(outcome: &gnomon_model::Outcome) -> Vec<String> {
+    let text = |note: &Note| match note {
+        Note::Log { text, .. } => Some(text.clone()),
+        _ => None,
+    };
+    outcome.notes.iter().filter_map(text).collect()
+}
+
+#[test]
+fn a_rule_sees_the_device_and_what_woke_it() {
+    for (expression, expected) in [
+        ("this.product", "coldroom"),
+        ("this.name", "room-1"),
+        ("this.online", "false"),
+        ("this.reported.temperature", "9.5"),
+        ("report.values.humidity", "40.0"),
+        ("report.time", "1700000000000"),
+        ("this.reported.missing ?? \"none\"", "none"),
+        ("type_of(this.reported.door) + report.values.humidity", "()40.0"),
+        ("this.alerts.len()", "0"),
+    ] {
+        for optimise in [true, false] {
+            let rules = rule(&format!("log(`${{{expression}}}`);"), limits(optimise));
+            assert_eq!(
+                logs(&report(&rules, Record::default(), &warm())),
+                [expected],
+                "{expression}"
+            );
+        }
+    }
+}
+
+#[test]
+fn state_is_kept_from_one_evaluation_to_the_next() {
+    let rules = rule(
+        "this.state.count = (this.state.count ?? 0) + 1; log(`${this.state.count}`);",
+        limits(true),
+    );
+    let first = report(&rules, Record::default(), &warm());
+    let second = report(&rules, first.record, &warm());
+    assert_eq!(logs(&second), ["2"]);
+    assert_eq!(second.record.rules["r"]["count"], json!(2));
+}
+
+#[test]
+fn an_alert_holds_the_values_that_its_rule_reads() {
+    let rules =
+        rule("if report.values.temperature > 8 { alert(\"a\", \"major\", \"m\"); }", limits(true));
+    let outcome = report(&rules, Record::default(), &warm());
+    let values = Value::Object(outcome.record.alerts["r/a"].values.clone());
+    assert_eq!(values, json!({ "temperature": 9.5 }));
+}
+
+#[test]
+fn a_report_wakes_only_rules_that_read_something_of_it() {
+    for (body, runs) in [
+        ("let x = this.reported.temperature;", 1),
+        ("let x = report.values[\"temperature\"];", 1),
+        ("let x = report.values.door;", 0),
+        ("let x = 1;", 1),
+        ("let name = \"door\"; let x = report.values[name];", 1),
+        ("let x = report.values.keys(); let y = this.reported.door;", 1),
+        ("let all = this.reported; let x = all.door;", 1),
+    ] {
+        let (model, envelope) = (model(), envelope("m1"));
+        let mut turn = Turn::new(Record::default(), &envelope, &model);
+        let values = warm().as_object().unwrap().clone();
+        let ran =
+            rule(body, limits(true)).run(&mut turn, &Wake::Report { values: &values, time_ms: T0 });
+        assert_eq!(ran, runs, "{body}");
+    }
+}
+
+#[test]
+fn a_rule_applies_to_its_product_and_pattern_only() {
+    for (head, applies) in [
+        ("const PRODUCT = \"coldroom\";", true),
+        ("const PRODUCT = \"machine\";", false),
+        ("const PRODUCT = \"coldroom\"; const DEVICE = \"room-*\";", true),
+        ("const PRODUCT = \"coldroom\"; const DEVICE = \"lab-?\";", false),
+    ] {
+        let text = format!("{head}\nfn on_report(r) {{ log(\"x\"); }}");
+        let (rules, problems) = load(&[("r", &text)], limits(true));
+        assert!(problems.is_empty(), "{problems:?}");
+        assert_eq!(
+            logs(&report(&rules, Record::default(), &warm())).len(),
+            usize::from(applies),
+            "{head}"
+        );
+    }
+}
+
+#[test]
+fn an_action_that_the_model_refuses_is_told_and_the_others_stand() {
+    let body = "desire(#{ temperature: 3.0 }); desire(#{ setpoint: 4.0 }); call_service(\"melt\");";
+    let outcome = report(&rule(body, limits(true)), Record::default(), &warm());
+    let refused = outcome.notes.iter().filter(|note| matches!(note, Note::ActionRefused { .. }));
+    assert_eq!(refused.count(), 2);
+    assert_eq!(outcome.record.shadow.desired["setpoint"], json!(4.0));
+}
+
+#[test]
+fn what_is_wrong_with_a_file_is_told_with_its_place() {
+    for (text, expected) in [
+        ("fn on_report(r) { }", "r.rhai: the rule does not say what it applies to"),
+        ("const PRODUCT = \"a b\";\nfn on_report(r) { }", "not a product key"),
+        ("const PRODUCT = 7;\nfn on_report(r) { }", "does not say what it applies to"),
+        ("const PRODUCT = \"c\"; const DEVICE = 7;\nfn on_report(r) { }", "DEVICE is a"),
+        ("const PRODUCT = \"c\";", "nothing wakes this rule"),
+        (
+            "const PRODUCT = \"c\";\nfn on_reprt(r) { }",
+            "r.rhai:2:16: nothing wakes `on_reprt`: did you mean `on_report`?",
+        ),
+        (
+            "const PRODUCT = \"c\";\nfn on_report() { }",
+            "r.rhai:2:16: `on_report` has 0 parameters, one is given",
+        ),
+        (
+            "const PRODUCT = \"c\";\nlet x = 1;\nfn on_report(r) { }",
+            "r.rhai:2:1: only `const` and `fn`",
+        ),
+        ("const PRODUCT = \"c\";\nfn on_report(r) { if }", "r.rhai:2:"),
+        (
+            "const PRODUCT = \"c\";\nfn on_report(r) { foo(); }",
+            "r.rhai:2:19: there is no function `foo`",
+        ),
+        ("const PRODUCT = \"c\";\nconst X = 1 / 0;\nfn on_report(r) { }", "r.rhai:2:"),
+    ] {
+        let (rules, problems) = load(&[("r", text)], limits(true));
+        assert!(rules.listing().is_empty(), "{text}");
+        let told = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        assert!(told.contains(expected), "{text}\n{told}");
+    }
+}
+
+#[test]
+fn a_broken_edit_keeps_the_last_good_version_and_says_so() {
+    let good = "// Says hello.\nconst PRODUCT = \"coldroom\";\nfn on_report(r) { log(\"hello\"); }";
+    let (first, _) = load(&[("r", good)], limits(true));
+    let (broken, problems) = reload(&first, &[("r", "const PRODUCT = ;")]);
+    assert_eq!(problems.len(), 1);
+    assert_eq!(logs(&report(&broken, Record::default(), &warm())), ["hello"]);
+    let listed = broken.listing().remove(0);
+    assert_eq!((listed.about.as_str(), listed.stale.is_some()), ("Says hello.", true));
+    assert_eq!(listed.revision, first.listing()[0].revision);
+    let (mended, problems) = reload(&broken, &[("r", good)]);
+    assert!(problems.is_empty() && mended.listing()[0].stale.is_none());
+    let (gone, _) = reload(&mended, &[]);
+    assert!(gone.listing().is_empty());
+}
+
+#[test]
+fn constants_can_be_used_in_functions_if_they_are_scalars() {
+    let text =
+        "const PRODUCT = \"coldroom\";\nconst MAX = 2 * 4;\nfn on_report(r) { log(`${MAX}`); }";
+    let (rules, problems) = load(&[("r", text)], limits(true));
+    assert!(problems.is_empty(), "{problems:?}");
+    assert_eq!(logs(&report(&rules, Record::default(), &warm())), ["8"]);
+    let (_, problems) = load(&[("r", &text.replace("2 * 4", "#{ max: 8 }"))], limits(true));
+    assert!(problems[0].message.contains("constant `MAX` is a map"), "{problems:?}");
+}
+
+proptest! {
+    #[test]
+    fn equal_inputs_give_equal_bytes(temperature in -80.0..60.0f64, count in 0i64..100) {
+        let body = "this.state.n = (this.state.n ?? 0) + 1; \
+                    if report.values.temperature > 8 { alert(\"a\", \"major\", `${report.values.temperature}`); }";
+        let rules = rule(body, limits(true));
+        let run = || {
+            let mut record = Record::default();
+            record.rules.insert("r".into(), json!({ "n": count }).as_object().unwrap().clone());
+            let outcome = report(&rules, record, &json!({ "temperature": temperature }));
+            (outcome.record.encode(), outcome.outgoing)
+        };
+        prop_assert_eq!(run(), run());
+    }
+}
