@@ -122,7 +122,7 @@ impl Server {
     #[must_use]
     pub fn start(options: Options) -> Self {
         let home = tempfile::tempdir().expect("a temporary folder can be made");
-        let running = Running::start(&options, home.path());
+        let running = Running::start(&options, home.path(), ["127.0.0.1:0"; 2].map(str::to_owned));
         Self { options, home, running }
     }
 
@@ -132,7 +132,18 @@ impl Server {
     /// It does not start.
     pub fn restart(&mut self) {
         self.kill_9();
-        self.running = Running::start(&self.options, self.home.path());
+        let free = ["127.0.0.1:0"; 2].map(str::to_owned);
+        self.running = Running::start(&self.options, self.home.path(), free);
+    }
+
+    /// Starts it again on the same data and the same ports, for clients that know no others.
+    ///
+    /// # Panics
+    /// It does not start.
+    pub fn restart_in_place(&mut self) {
+        self.kill_9();
+        let same = [self.mqtt().to_string(), self.http().to_string()];
+        self.running = Running::start(&self.options, self.home.path(), same);
     }
 
     /// Ends it without a warning, and waits until it is gone.
@@ -222,8 +233,8 @@ impl Drop for Server {
 }
 
 impl Running {
-    fn start(options: &Options, home: &Path) -> Self {
-        let mut child = spawn(options, home);
+    fn start(options: &Options, home: &Path, addresses: [String; 2]) -> Self {
+        let mut child = spawn(options, home, addresses);
         let lines = follow(child.stdout.take().expect("standard output is piped"));
         let deadline = Instant::now() + READY_WITHIN;
         let mut greeting = Vec::new();
@@ -245,14 +256,14 @@ impl Running {
     }
 }
 
-fn spawn(options: &Options, home: &Path) -> Child {
+fn spawn(options: &Options, home: &Path, [mqtt, http]: [String; 2]) -> Child {
     let log = OpenOptions::new().create(true).append(true).open(home.join("log"));
     let mut command = Command::new(binary());
     for setting in SETTINGS {
         command.env_remove(setting);
     }
     command
-        .args(["run", "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0"])
+        .args(["run", "--mqtt", &mqtt, "--http", &http])
         .arg("--data")
         .arg(home.join("data"))
         .arg("--rules")

@@ -85,7 +85,7 @@ impl Broker {
             session.requeue_inflight();
             replaced.waker.notify_one();
         }
-        session.saved.expiry_s = expiry_s;
+        changes.extend(session.set_expiry(client, expiry_s));
         session.saved.ended_at_ms = 0;
         session.inflight_max = inflight_max;
         for filter in &implicit {
@@ -122,11 +122,18 @@ impl Broker {
         changes
     }
 
-    /// Changes how long a session outlives its connection (MQTT 5 DISCONNECT).
-    pub(crate) fn set_expiry(&mut self, client: &str, expiry_s: Option<u32>) {
-        if let Some(session) = self.sessions.get_mut(client) {
-            session.saved.expiry_s = expiry_s;
+    /// Changes how long a session outlives its connection (MQTT 5 DISCONNECT). Returns what must be
+    /// durable.
+    pub(crate) fn set_expiry(
+        &mut self,
+        client: &str,
+        connection: u64,
+        expiry_s: u32,
+    ) -> Option<Keep> {
+        if !self.is_attached(client, connection) {
+            return None;
         }
+        self.sessions.get_mut(client)?.set_expiry(client, Some(expiry_s))
     }
 
     /// Forgets sessions that have outlived their connection for long enough.
@@ -251,38 +258,54 @@ impl Broker {
         targets
     }
 
-    /// Sends what waits for the client, as far as its window allows. Returns how many messages.
+    /// Sends what waits for the client, as far as its window allows. Returns how many messages, and
+    /// what must be dropped from those kept because it has expired or is too large for the client.
     pub(crate) fn deliver(
         &mut self,
         client: &str,
         connection: u64,
         wire: &mut Wire,
         now_ms: i64,
-    ) -> usize {
-        if !self.is_attached(client, connection) {
-            return 0;
+    ) -> (usize, Vec<Keep>) {
+        let (mut sent, mut dropped) = (0, Vec::new());
+        if !self.is_attached(client, connection) || wire.ended {
+            return (sent, dropped);
         }
-        let Some(session) = self.sessions.get_mut(client) else { return 0 };
-        let mut sent = 0;
+        let Some(session) = self.sessions.get_mut(client) else { return (sent, dropped) };
         while session.inflight.len() < session.inflight_max {
             let Some(queued) = session.queue.pop_front() else { break };
             if queued.has_expired(now_ms) {
+                dropped.extend(queued.unkeep(client));
                 continue;
             }
-            if let Err(queued) = session.send(queued, wire, now_ms) {
-                session.queue.push_front(queued);
-                break;
+            match session.send(queued, wire, now_ms) {
+                Sent::Out => sent += 1,
+                Sent::LeftOut(queued) => {
+                    metrics::counter!("gnomon_mqtt_dropped_total", "reason" => "packet too large")
+                        .increment(1);
+                    dropped.extend(queued.unkeep(client));
+                }
+                Sent::NoPacketId(queued) => {
+                    session.queue.push_front(queued);
+                    break;
+                }
             }
-            sent += 1;
         }
-        sent
+        (sent, dropped)
     }
 
     /// Notes that the client has a message; returns what must be dropped from those kept.
-    pub(crate) fn acknowledged(&mut self, client: &str, packet_id: u16) -> Option<Keep> {
-        let queued = self.sessions.get_mut(client)?.acknowledged(packet_id)?;
-        let change = SessionChange::Drop { client: client.to_owned(), key: queued.key };
-        queued.kept.then_some(Keep { change, receipt: None })
+    pub(crate) fn acknowledged(
+        &mut self,
+        client: &str,
+        connection: u64,
+        packet_id: u16,
+    ) -> Option<Keep> {
+        // The packet ids of a connection that was taken over mean nothing to the new one.
+        if !self.is_attached(client, connection) {
+            return None;
+        }
+        self.sessions.get_mut(client)?.acknowledged(packet_id)?.unkeep(client)
     }
 }
 
@@ -319,18 +342,30 @@ impl Session {
         keeps
     }
 
-    fn send(&mut self, queued: Queued, wire: &mut Wire, now_ms: i64) -> Result<(), Queued> {
+    fn send(&mut self, queued: Queued, wire: &mut Wire, now_ms: i64) -> Sent {
         if queued.qos == 0 {
-            wire.publish(&queued.message, None, false, &queued.identifiers, now_ms);
-            return Ok(());
+            let out = wire.publish(&queued.message, None, false, &queued.identifiers, now_ms);
+            return if out { Sent::Out } else { Sent::LeftOut(queued) };
         }
         let again = queued.sent_as.filter(|packet_id| wire.reuse_packet_id(*packet_id));
-        let Some(packet_id) = again.or_else(|| wire.packet_id()) else { return Err(queued) };
+        let Some(packet_id) = again.or_else(|| wire.packet_id()) else {
+            return Sent::NoPacketId(queued);
+        };
         let is_again = again.is_some();
-        wire.publish(&queued.message, Some(packet_id), is_again, &queued.identifiers, now_ms);
+        if !wire.publish(&queued.message, Some(packet_id), is_again, &queued.identifiers, now_ms) {
+            return Sent::LeftOut(queued);
+        }
         self.inflight.push_back((packet_id, queued));
-        Ok(())
+        Sent::Out
     }
+}
+
+/// What became of a message that was to be sent.
+enum Sent {
+    Out,
+    /// The client does not take messages of its size.
+    LeftOut(Queued),
+    NoPacketId(Queued),
 }
 
 impl Queued {

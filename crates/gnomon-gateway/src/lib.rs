@@ -17,6 +17,8 @@ mod session;
 mod socket;
 mod subscribe;
 mod switchboard;
+#[cfg(test)]
+mod tests;
 mod trie;
 mod wire;
 

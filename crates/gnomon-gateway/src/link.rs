@@ -70,6 +70,8 @@ pub(crate) struct Link {
     pub(crate) keeps: Vec<Keep>,
     pub(crate) board: Arc<Switchboard>,
     pub(crate) client: Option<Client>,
+    /// Whether a batch is on its way to the queue: nothing may be answered before it.
+    appending: bool,
     ended_in_order: bool,
 }
 
@@ -84,14 +86,24 @@ impl Link {
             keeps: Vec::new(),
             board,
             client: None,
+            appending: false,
             ended_in_order: false,
         }
     }
 
     /// Whether more may be read: not while too many publishes wait for the queue.
     pub(crate) fn may_read(&self) -> bool {
+        let count_max = usize::from(self.board.options.pending_publishes_max);
+        // One publish makes at most two messages; those of QoS 0 have no answer to count.
         !self.wire.ended
-            && self.next.answers.len() < usize::from(self.board.options.pending_publishes_max)
+            && self.next.answers.len() < count_max
+            && self.next.messages.len() < 2 * count_max
+    }
+
+    /// The next batch, to be sent on its way; [`Link::appended`] takes in what became of it.
+    pub(crate) fn take_next(&mut self) -> Batch {
+        self.appending = true;
+        std::mem::take(&mut self.next)
     }
 
     /// Whether the client was accepted.
@@ -126,7 +138,7 @@ impl Link {
                 .increment(1);
             return self.wire.answer_connect(ConnectAnswer::NotAuthorized, None);
         };
-        if connect.client.is_empty() && !connect.clean_start && !self.wire.is_v5() {
+        if session_key(&connect.client).is_empty() && !connect.clean_start && !self.wire.is_v5() {
             return self.wire.answer_connect(ConnectAnswer::IdentifierRejected, None);
         }
         let id = self.client_id(&connect.client);
@@ -169,10 +181,9 @@ impl Link {
         known.then_some(Identity::Device(dialect, device))
     }
 
-    /// The session's key: without the extended part `|k=v,…|`, whose timestamp changes at every
-    /// start of an Alink device (`wire/alibaba.md` 2.5).
+    /// The session's key; one is made for a client that has none.
     fn client_id(&mut self, asked: &str) -> Arc<str> {
-        let id = asked.split_once('|').map_or(asked, |(id, _)| id);
+        let id = session_key(asked);
         if !id.is_empty() {
             return id.into();
         }
@@ -220,7 +231,7 @@ impl Link {
 
     fn acknowledged(&mut self, packet_id: u16) {
         let Some(client) = &self.client else { return };
-        self.keeps.extend(self.board.broker().acknowledged(&client.id, packet_id));
+        self.keeps.extend(self.board.broker().acknowledged(&client.id, self.connection, packet_id));
     }
 
     fn disconnect(&mut self, with_will: bool, session_expiry_s: Option<u32>) {
@@ -231,13 +242,15 @@ impl Link {
         }
         if let Some(expiry_s) = session_expiry_s {
             let expiry_s = expiry_s.min(self.board.options.session_expiry_s_max);
-            self.board.broker().set_expiry(&client.id, Some(expiry_s));
+            let keeps = self.board.broker().set_expiry(&client.id, self.connection, expiry_s);
+            self.keeps.extend(keeps);
         }
     }
 
     /// Answers what needs no queue, unless something before it waits for the queue.
     fn answer_at_once(&mut self) {
-        if self.next.messages.is_empty()
+        if !self.appending
+            && self.next.messages.is_empty()
             && self.next.answers.iter().all(|(.., print)| print.is_none())
         {
             for (packet_id, answer, _) in std::mem::take(&mut self.next.answers) {
@@ -255,6 +268,7 @@ impl Link {
             Err(QueueError::Full { .. }) => Some(PublishAnswer::QuotaExceeded),
             Err(QueueError::Unavailable { .. } | QueueError::Closed) => Some(PublishAnswer::Failed),
         };
+        self.appending = false;
         let count_max = self.board.options.pending_publishes_max.into();
         for (packet_id, answer, fingerprint) in batch.answers.drain(..) {
             let answer = match (answer, failed) {
@@ -275,9 +289,11 @@ impl Link {
     pub(crate) fn deliver(&mut self, now_ms: i64) -> bool {
         let Some(client) = &self.client else { return true };
         let mut broker = self.board.broker();
-        let sent = broker.deliver(&client.id, self.connection, &mut self.wire, now_ms);
+        let (sent, dropped) =
+            broker.deliver(&client.id, self.connection, &mut self.wire, now_ms);
         let attached = broker.is_attached(&client.id, self.connection);
         drop(broker);
+        self.keeps.extend(dropped);
         if sent > 0 {
             metrics::counter!("gnomon_mqtt_messages_delivered_total").increment(sent as u64);
         }
@@ -324,6 +340,12 @@ impl Link {
     pub(crate) fn has_ended_in_order(&self) -> bool {
         self.ended_in_order
     }
+}
+
+/// A client id without the extended part `|k=v,…|`, whose timestamp changes at every start of an
+/// Alink device (`wire/alibaba.md` 2.5).
+fn session_key(client: &str) -> &str {
+    client.split_once('|').map_or(client, |(key, _)| key)
 }
 
 fn check(identity: &Identity, topic: &str) -> PublishAnswer {

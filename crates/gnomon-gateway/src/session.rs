@@ -107,6 +107,15 @@ impl Session {
         self.saved.expiry_s != Some(0)
     }
 
+    /// Changes how long the session outlives its connection. One that no longer does is not saved
+    /// any more: what to forget then.
+    pub(crate) fn set_expiry(&mut self, client: &str, expiry_s: Option<u32>) -> Option<Keep> {
+        let was_saved = self.is_persistent();
+        self.saved.expiry_s = expiry_s;
+        let change = SessionChange::Forget { client: client.to_owned() };
+        (was_saved && !self.is_persistent()).then_some(Keep { change, receipt: None })
+    }
+
     /// The document to save.
     pub(crate) fn save(&self, client: &str) -> SessionChange {
         let document = serde_json::to_vec(&self.saved).expect("a session has a JSON form");
@@ -153,6 +162,12 @@ impl Queued {
             message: self.message.encode(),
         };
         Some(Keep { change, receipt: self.receipt.take() })
+    }
+
+    /// What to drop from those kept, now that the message is done with.
+    pub(crate) fn unkeep(&self, client: &str) -> Option<Keep> {
+        let change = SessionChange::Drop { client: client.to_owned(), key: self.key };
+        self.kept.then_some(Keep { change, receipt: None })
     }
 
     /// A message that was kept by an earlier process.

@@ -140,7 +140,7 @@ impl<Q: Queue> Socket<Q> {
     /// Sends the next batch on its way, unless one is.
     fn append_next(&mut self) {
         if self.append.is_none() && !self.link.next.is_empty() {
-            let batch = std::mem::take(&mut self.link.next);
+            let batch = self.link.take_next();
             self.append = Some(Self::appending(self.queue.clone(), batch, Duration::ZERO));
         }
     }

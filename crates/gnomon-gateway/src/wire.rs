@@ -290,7 +290,8 @@ impl Wire {
         self.protocol.register_packet_id(packet_id).is_ok()
     }
 
-    /// Sends a message; one that is too large for the client is left out by the protocol.
+    /// Sends a message. Returns whether it went out: one that is too large for the client does not,
+    /// and its packet id is free again.
     pub(crate) fn publish(
         &mut self,
         message: &Downlink,
@@ -298,7 +299,7 @@ impl Wire {
         is_again: bool,
         identifiers: &[u32],
         now_ms: i64,
-    ) {
+    ) -> bool {
         let qos = if packet_id.is_some() { Qos::AtLeastOnce } else { Qos::AtMostOnce };
         let payload = message.payload.to_vec();
         let packet = if self.is_v5() {
@@ -321,7 +322,22 @@ impl Wire {
                 .map(Packet::from)
             })
         };
-        self.send(packet);
+        let events = packet.map(|packet| self.protocol.send(packet));
+        let refusal = |event: &Event| matches!(event, Event::NotifyError(MqttError::PacketTooLarge));
+        match events {
+            Ok(events) if !events.iter().any(refusal) => {
+                self.act(events, &mut Vec::new());
+                true
+            }
+            refused => {
+                tracing::debug!(topic = message.topic, ?refused, "a message is left out");
+                if let Some(packet_id) = packet_id {
+                    let events = self.protocol.release_packet_id(packet_id);
+                    self.act(events, &mut Vec::new());
+                }
+                false
+            }
+        }
     }
 
     /// Ends the connection; MQTT 5 is told why.

@@ -1,5 +1,7 @@
 //! Memory that a rule can take at most. In a process of its own, since it reads the process's peak.
 
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
 mod support;
 
 use support::{failure, limits, report, rule, warm};

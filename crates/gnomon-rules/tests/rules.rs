@@ -1,5 +1,7 @@
 //! What rules see, decide and keep; what is told about those that cannot be loaded.
 
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
 mod support;
 
 use gnomon_model::{Note, Record, Turn};
