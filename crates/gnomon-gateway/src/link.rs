@@ -289,8 +289,7 @@ impl Link {
     pub(crate) fn deliver(&mut self, now_ms: i64) -> bool {
         let Some(client) = &self.client else { return true };
         let mut broker = self.board.broker();
-        let (sent, dropped) =
-            broker.deliver(&client.id, self.connection, &mut self.wire, now_ms);
+        let (sent, dropped) = broker.deliver(&client.id, self.connection, &mut self.wire, now_ms);
         let attached = broker.is_attached(&client.id, self.connection);
         drop(broker);
         self.keeps.extend(dropped);

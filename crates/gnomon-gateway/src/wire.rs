@@ -323,7 +323,8 @@ impl Wire {
             })
         };
         let events = packet.map(|packet| self.protocol.send(packet));
-        let refusal = |event: &Event| matches!(event, Event::NotifyError(MqttError::PacketTooLarge));
+        let refusal =
+            |event: &Event| matches!(event, Event::NotifyError(MqttError::PacketTooLarge));
         match events {
             Ok(events) if !events.iter().any(refusal) => {
                 self.act(events, &mut Vec::new());

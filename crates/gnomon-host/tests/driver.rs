@@ -1,5 +1,7 @@
 //! The driver's promises: applied once, effects under stable ids, order per device, over faults.
 
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;

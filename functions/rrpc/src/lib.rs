@@ -101,7 +101,12 @@ impl Rrpc {
         let in_time = |call: &PendingCall| call.deadline_ms >= envelope.received_at_ms;
         if !record.calls.get(&call).is_some_and(in_time) {
             let reason = format!("no call {call} waits: it was answered, timed out or never made");
-            return refuse(record, envelope, Reject::new(RejectKind::UnknownCall, reason), Some(to));
+            return refuse(
+                record,
+                envelope,
+                Reject::new(RejectKind::UnknownCall, reason),
+                Some(to),
+            );
         }
         let pending = record.calls.remove(&call).expect("it was found a line above");
         let mut turn = Turn::new(record, envelope, model);

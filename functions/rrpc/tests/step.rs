@@ -1,5 +1,7 @@
 //! Steps of calls: asked, replied to, refused.
 
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
 use std::sync::Arc;
 
 use gnomon_host::function::Function;

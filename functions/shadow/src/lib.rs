@@ -62,9 +62,9 @@ impl Shadow {
             let reason = format!("version {expected} is expected, {current} is current");
             return Err(Reject::new(RejectKind::Conflict, reason));
         }
-        model.accept_desired(patch).map_err(|faults| {
-            Reject::new(RejectKind::Invalid, sentence("desired state", &faults))
-        })
+        model
+            .accept_desired(patch)
+            .map_err(|faults| Reject::new(RejectKind::Invalid, sentence("desired state", &faults)))
     }
 
     fn apply(&self, record: Record, envelope: &Envelope, patch: &Object) -> Outcome {

@@ -1,5 +1,7 @@
 //! Steps of desired state: accepted, refused, told to the device.
 
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
 use std::sync::Arc;
 
 use gnomon_host::function::Function;
@@ -35,7 +37,9 @@ fn answer(outcome: &Outcome) -> Answer {
 fn told(outcome: &Outcome) -> Option<Value> {
     let desired = |topic: &str| topic == "devices/coldroom/room-1/desired";
     outcome.outgoing.iter().find_map(|one| match &one.to {
-        Destination::Topic { topic, .. } if desired(topic) => serde_json::from_str(&one.payload).ok(),
+        Destination::Topic { topic, .. } if desired(topic) => {
+            serde_json::from_str(&one.payload).ok()
+        }
         _ => None,
     })
 }

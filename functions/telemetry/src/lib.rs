@@ -7,8 +7,8 @@ use gnomon_host::function::Function;
 use gnomon_host::port::Stream;
 use gnomon_model::turn::sentence;
 use gnomon_model::{
-    Effect, Envelope, Fault, Models, Outcome, Presence, Record, Reject, RejectKind, ReplyTo,
-    Turn, What,
+    Effect, Envelope, Fault, Models, Outcome, Presence, Record, Reject, RejectKind, ReplyTo, Turn,
+    What,
 };
 use gnomon_rules::{RuleSet, Wake};
 use serde_json::Value;
@@ -57,9 +57,7 @@ impl Telemetry {
             }
             Said::Event(event) => self.reports(turn, Vec::new(), vec![event], Vec::new(), reply_to),
             Said::Request { name, body } => self.request(turn, &name, &body, reply_to),
-            Said::Reply { .. } | Said::Nothing => {
-                Outcome::unchanged(turn.record, &envelope.id, [])
-            }
+            Said::Reply { .. } | Said::Nothing => Outcome::unchanged(turn.record, &envelope.id, []),
         }
     }
 
@@ -129,7 +127,8 @@ impl Telemetry {
         if turn.has_responded() {
             return turn.finish(encode);
         }
-        let reason = if ran == 0 { "no rule answers it" } else { "the rules that ran gave no answer" };
+        let reason =
+            if ran == 0 { "no rule answers it" } else { "the rules that ran gave no answer" };
         let reject = Reject::new(RejectKind::NoAnswer, format!("request `{name}`: {reason}"));
         if ran == 0 {
             return refuse(turn.record, turn.envelope, reject, Some(to));

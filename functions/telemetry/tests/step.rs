@@ -1,5 +1,7 @@
 //! Steps of the shipped cold room: what a message does to a record, without any IO.
 
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
 use std::sync::Arc;
 
 use gnomon_host::function::Function;

@@ -15,23 +15,23 @@ use gnomon_rules::{Limits, RuleProblem, RuleSet, RuleSource, Wake};
 use serde_json::{Value, json};
 
 /// When everything happens.
-pub const T0: i64 = 1_700_000_000_000;
+pub(crate) const T0: i64 = 1_700_000_000_000;
 
 fn clock() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
     START.get_or_init(Instant::now).elapsed().as_nanos() as u64
 }
 
-pub fn limits(optimise: bool) -> Limits {
+pub(crate) fn limits(optimise: bool) -> Limits {
     Limits { optimise, ..Limits::default() }
 }
 
 /// Loads rules: name and text.
-pub fn load(rules: &[(&str, &str)], limits: Limits) -> (RuleSet, Vec<RuleProblem>) {
+pub(crate) fn load(rules: &[(&str, &str)], limits: Limits) -> (RuleSet, Vec<RuleProblem>) {
     reload(&RuleSet::empty(clock, limits), rules)
 }
 
-pub fn reload(before: &RuleSet, rules: &[(&str, &str)]) -> (RuleSet, Vec<RuleProblem>) {
+pub(crate) fn reload(before: &RuleSet, rules: &[(&str, &str)]) -> (RuleSet, Vec<RuleProblem>) {
     let source = |(name, text): &(&str, &str)| RuleSource {
         file: format!("{name}.rhai"),
         text: (*text).into(),
@@ -40,20 +40,20 @@ pub fn reload(before: &RuleSet, rules: &[(&str, &str)]) -> (RuleSet, Vec<RulePro
 }
 
 /// Loads one rule whose function on_report has this body; it must load.
-pub fn rule(body: &str, limits: Limits) -> RuleSet {
+pub(crate) fn rule(body: &str, limits: Limits) -> RuleSet {
     let text = format!("const PRODUCT = \"coldroom\";\nfn on_report(report) {{\n{body}\n}}\n");
     let (rules, problems) = load(&[("r", &text)], limits);
     assert!(problems.is_empty(), "{problems:?}\n{text}");
     rules
 }
 
-pub fn model() -> ThingModel {
+pub(crate) fn model() -> ThingModel {
     let product = ProductKey::parse("coldroom").unwrap();
     let text = include_str!("../../../../schemas/coldroom/coldroom.json");
     ThingModel::load(&product, &[("coldroom.json".into(), text.into())]).unwrap()
 }
 
-pub fn envelope(id: &str) -> Envelope {
+pub(crate) fn envelope(id: &str) -> Envelope {
     Envelope {
         id: EnvelopeId::parse(id).unwrap(),
         device: DeviceKey::parse("coldroom", "room-1").unwrap(),
@@ -63,7 +63,7 @@ pub fn envelope(id: &str) -> Envelope {
 }
 
 /// Reports values to a record and runs the rules.
-pub fn report(rules: &RuleSet, record: Record, values: &Value) -> Outcome {
+pub(crate) fn report(rules: &RuleSet, record: Record, values: &Value) -> Outcome {
     let (model, envelope) = (model(), envelope("m1"));
     let mut turn = Turn::new(record, &envelope, &model);
     let values = turn.report(values.as_object().unwrap(), T0);
@@ -82,7 +82,7 @@ fn shown(
 }
 
 /// The one failure that an outcome notes.
-pub fn failure(outcome: &Outcome) -> (String, String) {
+pub(crate) fn failure(outcome: &Outcome) -> (String, String) {
     let failures: Vec<_> = outcome
         .notes
         .iter()
@@ -96,6 +96,6 @@ pub fn failure(outcome: &Outcome) -> (String, String) {
 }
 
 /// Values that wake everything.
-pub fn warm() -> Value {
+pub(crate) fn warm() -> Value {
     json!({ "temperature": 9.5, "humidity": 40.0 })
 }
