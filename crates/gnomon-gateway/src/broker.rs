@@ -85,7 +85,8 @@ impl Broker {
             session.requeue_inflight();
             replaced.waker.notify_one();
         }
-        changes.extend(session.set_expiry(client, expiry_s));
+        let forget = session.set_expiry(client, expiry_s);
+        changes.extend(forget.filter(|_| session_present));
         session.saved.ended_at_ms = 0;
         session.inflight_max = inflight_max;
         for filter in &implicit {

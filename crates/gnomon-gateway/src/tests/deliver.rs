@@ -1,0 +1,196 @@
+//! Messages to clients: sessions, windows, receipts.
+
+use gnomon_host::port::sessions::SessionChange;
+
+use super::*;
+
+fn sent(position: u64, id: u16, dup: bool) -> Answer {
+    let payload = format!("m{position}").into_bytes();
+    Answer::Publish { topic: "t".into(), payload, id: Some(id), dup }
+}
+
+fn listener(board: &Arc<Switchboard>, v5: bool, hello: &Hello) -> Peer {
+    let mut peer = Peer::connected(board, v5, hello);
+    assert_eq!(peer.say(&subscribe(v5, &["t"])), [Answer::Suback(vec![1])]);
+    peer
+}
+
+fn changes(keeps: &[Keep]) -> Vec<String> {
+    let of = |keep: &Keep| match &keep.change {
+        SessionChange::Save { .. } => "save".to_owned(),
+        SessionChange::Forget { .. } => "forget".to_owned(),
+        SessionChange::Keep { key, .. } => format!("keep {key}"),
+        SessionChange::Drop { key, .. } => format!("drop {key}"),
+    };
+    keeps.iter().map(of).collect()
+}
+
+#[test]
+fn a_session_that_is_resumed_sends_again_what_was_in_flight() {
+    for v5 in VERSIONS {
+        let (board, mut log) = (board(), Log::new());
+        let one = hello("a").persistent();
+        let mut peer = listener(&board, v5, &one);
+        (1..=2).for_each(|position| drop(log.route(&board, position, "t")));
+        assert_eq!(peer.deliver(), [sent(1, 1, false), sent(2, 2, false)]);
+        peer.say(&puback(1));
+        peer.end("lost");
+        log.route(&board, 3, "t");
+        let mut peer = Peer::new(&board, v5);
+        let found = peer.say(&one.bytes(v5));
+        assert_eq!(found, [Answer::Connack { present: true, code: 0 }]);
+        let found = peer.deliver();
+        assert_eq!(found[0], sent(2, 2, true), "same packet id, and DUP");
+        assert!(
+            matches!(&found[1..], [Answer::Publish { payload, dup: false, .. }] if payload == b"m3")
+        );
+        assert_eq!(log.settled(), [1, 2, 3]);
+    }
+}
+
+#[test]
+fn a_clean_session_is_forgotten() {
+    for v5 in VERSIONS {
+        for clean_first in [true, false] {
+            let (board, mut log) = (board(), Log::new());
+            let first = if clean_first { hello("a") } else { hello("a").persistent() };
+            listener(&board, v5, &first).end("lost");
+            log.route(&board, 1, "t");
+            let next = Hello { clean: !clean_first, ..hello("a") };
+            let mut peer = Peer::new(&board, v5);
+            let found = peer.say(&next.bytes(v5));
+            assert_eq!(found, [Answer::Connack { present: false, code: 0 }]);
+            log.route(&board, 2, "t");
+            assert_eq!(peer.deliver(), []);
+            let expected: &[u64] = &[1, 2];
+            assert_eq!(log.settled(), expected);
+        }
+    }
+}
+
+#[test]
+fn no_more_is_in_flight_than_the_client_asks_for() {
+    for (v5, receive_max, inflight_max, expected) in
+        [(false, None, 3, 3), (true, None, 3, 3), (true, Some(2), 3, 2), (true, Some(9), 3, 3)]
+    {
+        let board = board_with(GatewayOptions { inflight_max, ..Default::default() });
+        let log = Log::new();
+        let mut peer = listener(&board, v5, &Hello { receive_max, ..hello("a") });
+        (1..=5).for_each(|position| drop(log.route(&board, position, "t")));
+        assert_eq!(peer.deliver().len(), expected);
+        assert_eq!(peer.deliver(), []);
+        peer.say(&puback(1));
+        let next = expected as u64 + 1;
+        let found = peer.deliver();
+        assert!(
+            matches!(&found[..], [Answer::Publish { payload, .. }] if *payload == format!("m{next}").into_bytes()),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn a_position_is_settled_by_the_last_acknowledgement() {
+    let (board, mut log) = (board(), Log::new());
+    let mut one = listener(&board, true, &hello("a").persistent());
+    let mut other = listener(&board, false, &hello("b").persistent());
+    let mut clean = listener(&board, true, &hello("c"));
+    assert!(log.route(&board, 1, "t").is_empty(), "in memory while they listen");
+    for peer in [&mut one, &mut other, &mut clean] {
+        assert_eq!(peer.deliver(), [sent(1, 1, false)]);
+    }
+    one.say(&puback(1));
+    assert_eq!(log.settled(), [0; 0]);
+    other.say(&puback(1));
+    assert_eq!(log.settled(), [1]);
+}
+
+#[test]
+fn a_message_for_a_client_that_is_away_is_kept() {
+    for v5 in VERSIONS {
+        let (board, mut log) = (board(), Log::new());
+        let one = hello("a").persistent();
+        listener(&board, v5, &one).end("lost");
+        let keeps = log.route(&board, 1, "t");
+        assert_eq!(changes(&keeps), ["keep 1"]);
+        assert_eq!(log.settled(), [0; 0], "not before it is durable");
+        drop(keeps);
+        assert_eq!(log.settled(), [1]);
+        let mut peer = Peer::connected(&board, v5, &one);
+        peer.link.keeps.clear();
+        assert_eq!(peer.deliver(), [sent(1, 1, false)]);
+        peer.say(&puback(1));
+        assert_eq!(changes(&peer.link.keeps), ["drop 1"]);
+    }
+}
+
+#[test]
+fn what_waits_when_the_connection_ends_is_kept() {
+    let (board, mut log) = (board(), Log::new());
+    let mut peer = listener(&board, true, &hello("a").persistent());
+    log.route(&board, 1, "t");
+    peer.deliver();
+    log.route(&board, 2, "t");
+    peer.link.keeps.clear();
+    peer.link.end("lost", NOW);
+    assert_eq!(changes(&peer.link.keeps), ["keep 1", "keep 2", "save"]);
+    assert_eq!(log.settled(), [0; 0]);
+    peer.link.keeps.clear();
+    assert_eq!(log.settled(), [1, 2]);
+}
+
+#[test]
+fn the_oldest_message_goes_when_too_many_wait() {
+    let board = board_with(GatewayOptions { offline_messages_max: 2, ..Default::default() });
+    let log = Log::new();
+    let one = hello("a").persistent();
+    listener(&board, true, &one).end("lost");
+    (1..=2).for_each(|position| drop(log.route(&board, position, "t")));
+    assert_eq!(changes(&log.route(&board, 3, "t")), ["drop 1", "keep 3"]);
+    let mut peer = Peer::connected(&board, true, &one);
+    assert_eq!(peer.deliver(), [sent(2, 1, false), sent(3, 2, false)]);
+}
+
+#[test]
+fn a_saved_session_is_forgotten_when_its_client_says_so() {
+    let expiry_0_disconnect = [0xe0, 7, 0, 5, 0x11, 0, 0, 0, 0];
+    let board = board();
+    let mut peer = listener(&board, true, &hello("a").persistent());
+    peer.link.keeps.clear();
+    peer.say(&expiry_0_disconnect);
+    assert_eq!(changes(&peer.link.keeps), ["forget"]);
+    peer.end("disconnected");
+    listener(&board, true, &hello("a").persistent()).end("lost");
+    let mut peer = Peer::new(&board, true);
+    peer.say(&Hello { clean: false, ..hello("a") }.bytes(true));
+    assert_eq!(changes(&peer.link.keeps), ["forget"]);
+    let mut fresh = Peer::new(&board, true);
+    fresh.say(&hello("b").bytes(true));
+    assert!(fresh.link.keeps.is_empty(), "nothing was saved");
+}
+
+#[test]
+fn a_session_expires_when_its_client_stays_away() {
+    let board = board();
+    listener(&board, true, &hello("a").persistent()).end("lost");
+    assert!(board.broker().expire(NOW + 3_599_999).is_empty());
+    assert_eq!(changes(&board.broker().expire(NOW + 3_600_000)), ["forget"]);
+}
+
+#[test]
+fn a_message_too_large_for_the_client_is_left_out() {
+    let (board, mut log) = (board(), Log::new());
+    let one = Hello { packet_max: Some(60), ..hello("a").persistent() };
+    let mut peer = Peer::connected(&board, true, &one);
+    let long = format!("t/{}", "x".repeat(80));
+    peer.say(&subscribe(true, &["t/#"]));
+    log.route(&board, 1, &long);
+    log.route(&board, 2, "t");
+    let found = peer.deliver();
+    assert!(
+        matches!(&found[..], [Answer::Publish { payload, .. }] if payload == b"m2"),
+        "{found:?}"
+    );
+    assert!(!peer.link.wire.ended);
+    assert_eq!(log.settled(), [1]);
+}

@@ -1,0 +1,172 @@
+//! The shell over real sockets, on ports that the system picks.
+
+use std::net::SocketAddr;
+
+use gnomon_adapters::memory::{Memory, MemoryConsumer};
+use gnomon_host::port::{Counts, Delivery, Log, Message, Queue, QueueError, Sessions};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{Answer, DISCONNECT, answers, hello, models, puback, publish_1, subscribe};
+use crate::{Gateway, GatewayError, GatewayOptions};
+
+const PINGREQ: [u8; 2] = [0xc0, 0];
+
+struct Served {
+    address: SocketAddr,
+    stop: CancellationToken,
+    running: JoinHandle<Result<(), GatewayError>>,
+}
+
+async fn serve<Q: Queue>(queue: Q, sessions: Memory) -> Served {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let gateway = Gateway::bind(any, GatewayOptions::default()).await.unwrap();
+    let (address, stop) = (gateway.local_addr(), CancellationToken::new());
+    let running = tokio::spawn(gateway.run(queue, sessions, models(), stop.clone()));
+    Served { address, stop, running }
+}
+
+impl Served {
+    async fn stop(self) {
+        self.stop.cancel();
+        self.running.await.unwrap().unwrap();
+    }
+}
+
+/// A client of MQTT 5 that speaks bytes.
+struct Raw {
+    stream: TcpStream,
+    bytes: Vec<u8>,
+    heard: std::collections::VecDeque<Answer>,
+}
+
+impl Raw {
+    async fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        Self { stream, bytes: Vec::new(), heard: Default::default() }
+    }
+
+    async fn say(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+    }
+
+    /// The next packet; none once the server has closed the connection.
+    async fn hear(&mut self) -> Option<Answer> {
+        while self.heard.is_empty() {
+            let mut buffer = [0; 1024];
+            let count = self.stream.read(&mut buffer).await.unwrap();
+            if count == 0 {
+                return None;
+            }
+            self.bytes.extend_from_slice(&buffer[..count]);
+            self.heard.extend(answers(true, &mut self.bytes));
+        }
+        self.heard.pop_front()
+    }
+
+    async fn ask(&mut self, bytes: &[u8]) -> Option<Answer> {
+        self.say(bytes).await;
+        self.hear().await
+    }
+}
+
+#[tokio::test]
+async fn only_loopback_addresses_are_served() {
+    let any = SocketAddr::from(([0, 0, 0, 0], 0));
+    let refused = Gateway::bind(any, GatewayOptions::default()).await;
+    assert!(matches!(refused, Err(GatewayError::NotLoopback { .. })));
+}
+
+#[tokio::test]
+async fn what_a_session_has_not_received_survives_a_restart() {
+    let memory = Memory::new(2);
+    let first = serve(memory.clone(), memory.clone()).await;
+    let one = hello("keeper").persistent().bytes(true);
+    let mut keeper = Raw::connect(first.address).await;
+    let accepted = |present| Some(Answer::Connack { present, code: 0 });
+    assert_eq!(keeper.ask(&one).await, accepted(false));
+    assert_eq!(keeper.ask(&subscribe(true, &["lab/x"])).await, Some(Answer::Suback(vec![1])));
+    keeper.say(&DISCONNECT).await;
+    assert_eq!(keeper.hear().await, None);
+    let mut other = Raw::connect(first.address).await;
+    assert_eq!(other.ask(&hello("other").bytes(true)).await, accepted(false));
+    let acknowledged = other.ask(&publish_1(true, "lab/x", b"kept", 1)).await;
+    assert_eq!(acknowledged, Some(Answer::Puback { id: 1, code: 0 }));
+    first.stop().await;
+    assert_eq!(other.hear().await, Some(Answer::Disconnect(0x8b)));
+
+    let second = serve(memory.clone(), memory.clone()).await;
+    let mut keeper = Raw::connect(second.address).await;
+    assert_eq!(keeper.ask(&one).await, accepted(true));
+    let Some(Answer::Publish { topic, payload, id: Some(id), .. }) = keeper.hear().await else {
+        panic!("no message")
+    };
+    assert_eq!((topic.as_str(), &payload[..]), ("lab/x", &b"kept"[..]));
+    keeper.say(&puback(id)).await;
+    assert_eq!(keeper.ask(&PINGREQ).await, Some(Answer::Other(13)), "both are read");
+    second.stop().await;
+    assert_eq!(keeper.hear().await, Some(Answer::Disconnect(0x8b)));
+    assert_eq!(keeper.hear().await, None);
+    let saved = memory.load_all().await.unwrap();
+    assert_eq!((saved[0].client.as_str(), saved[0].pending.len()), ("keeper", 0));
+}
+
+/// A queue that takes messages only when let.
+#[derive(Clone)]
+struct Gated {
+    memory: Memory,
+    asked: std::sync::Arc<Semaphore>,
+    let_through: std::sync::Arc<Semaphore>,
+}
+
+impl Queue for Gated {
+    type Consumer = MemoryConsumer;
+
+    fn partitions(&self) -> u16 {
+        self.memory.partitions()
+    }
+
+    async fn append(&self, messages: Vec<Message>) -> Result<(), QueueError> {
+        self.asked.add_permits(1);
+        self.let_through.acquire().await.unwrap().forget();
+        self.memory.append(messages).await
+    }
+
+    async fn consume(&self, log: Log) -> Result<MemoryConsumer, QueueError> {
+        self.memory.consume(log).await
+    }
+
+    async fn read(
+        &self,
+        log: Log,
+        position: u64,
+        count_max: usize,
+    ) -> Result<Vec<Delivery>, QueueError> {
+        self.memory.read(log, position, count_max).await
+    }
+
+    async fn counts(&self, log: Log) -> Result<Counts, QueueError> {
+        self.memory.counts(log).await
+    }
+}
+
+#[tokio::test]
+async fn stop_lets_publishes_on_their_way_be_acknowledged() {
+    let memory = Memory::new(2);
+    let (asked, let_through) = (Semaphore::new(0).into(), Semaphore::new(0).into());
+    let gated = Gated { memory: memory.clone(), asked, let_through };
+    let served = serve(gated.clone(), memory).await;
+    let mut client = Raw::connect(served.address).await;
+    assert!(client.ask(&hello("a").bytes(true)).await.is_some());
+    client.say(&publish_1(true, "lab/x", b"1", 1)).await;
+    gated.asked.acquire().await.unwrap().forget();
+    served.stop.cancel();
+    gated.let_through.add_permits(1);
+    assert_eq!(client.hear().await, Some(Answer::Puback { id: 1, code: 0 }));
+    assert_eq!(client.hear().await, Some(Answer::Disconnect(0x8b)));
+    assert_eq!(client.hear().await, None);
+    served.running.await.unwrap().unwrap();
+}
