@@ -7,7 +7,8 @@ use gnomon_host::downlink::Downlink;
 use gnomon_host::port::sessions::{SavedSession, SessionChange};
 
 use crate::options::GatewayOptions;
-use crate::session::{Attached, Keep, Queued, Receipt, Saved, Session, Subscription};
+use crate::session::{Arrival, Keep, Queued, Receipt, Saved, Session, Subscription};
+use crate::target::{Target, implicit_subscriber, subscriber};
 use crate::trie::{Subscriber, Trie};
 use crate::wire::{SubscribeAnswer, Wire};
 
@@ -16,15 +17,6 @@ pub(crate) struct Broker {
     options: GatewayOptions,
     sessions: HashMap<Arc<str>, Session>,
     trie: Trie,
-}
-
-/// One client's share in a message.
-struct Target {
-    client: Arc<str>,
-    qos: u8,
-    identifiers: Vec<u32>,
-    /// Asked for by the client, not only implied by its protocol.
-    explicit: bool,
 }
 
 impl Broker {
@@ -66,17 +58,12 @@ impl Broker {
     /// Attaches a connection to the client's session: the one there was, or a new one. A connection
     /// that the session had is woken, and finds itself replaced. Returns whether there was one,
     /// and what must be durable before the client is told.
-    pub(crate) fn attach(
-        &mut self,
-        client: &Arc<str>,
-        clean_start: bool,
-        expiry_s: Option<u32>,
-        implicit: Vec<String>,
-        attached: Attached,
-        inflight_max: usize,
-    ) -> (bool, Vec<Keep>) {
+    pub(crate) fn attach(&mut self, client: &Arc<str>, arrival: Arrival) -> (bool, Vec<Keep>) {
+        let Arrival { owner, clean_start, expiry_s, implicit, attached, inflight_max } = arrival;
         let mut changes = Vec::new();
-        if clean_start {
+        let of_another =
+            self.sessions.get(client).is_some_and(|session| session.saved.owner != owner);
+        if clean_start || of_another {
             changes.extend(self.forget(client));
         }
         let session_present = self.sessions.contains_key(client);
@@ -87,6 +74,7 @@ impl Broker {
         }
         let forget = session.set_expiry(client, expiry_s);
         changes.extend(forget.filter(|_| session_present));
+        session.saved.owner = owner;
         session.saved.ended_at_ms = 0;
         session.inflight_max = inflight_max;
         for filter in &implicit {
@@ -121,6 +109,13 @@ impl Broker {
         let mut changes = session.keep_all(client);
         changes.push(Keep { change: session.save(client), receipt: None });
         changes
+    }
+
+    /// Keeps everything that waits for clients with persistent sessions, so that those that do not
+    /// acknowledge hold up nobody else.
+    pub(crate) fn keep_everything(&mut self) -> Vec<Keep> {
+        let persistent = self.sessions.iter_mut().filter(|(_, session)| session.is_persistent());
+        persistent.flat_map(|(client, session)| session.keep_all(client)).collect()
     }
 
     /// Changes how long a session outlives its connection (MQTT 5 DISCONNECT). Returns what must be
@@ -373,41 +368,4 @@ impl Queued {
     fn has_expired(&self, now_ms: i64) -> bool {
         self.message.properties.expires_at_ms.is_some_and(|at| at <= now_ms)
     }
-}
-
-impl Target {
-    fn of(one: &Subscriber) -> Self {
-        Self {
-            client: one.client.clone(),
-            qos: one.qos,
-            identifiers: one.identifier.into_iter().collect(),
-            explicit: !one.implicit,
-        }
-    }
-
-    /// Several subscriptions of one client: the highest QoS that it asked for, all identifiers.
-    fn merge(&mut self, one: &Subscriber) {
-        match (self.explicit, one.implicit) {
-            (true, true) => return,
-            (false, false) => self.qos = one.qos,
-            (true, false) | (false, true) => self.qos = self.qos.max(one.qos),
-        }
-        self.explicit |= !one.implicit;
-        self.identifiers.extend(one.identifier);
-    }
-}
-
-fn subscriber(client: &Arc<str>, subscription: &Subscription) -> Subscriber {
-    Subscriber {
-        client: client.clone(),
-        qos: subscription.qos,
-        identifier: subscription.identifier,
-        no_local: subscription.no_local,
-        implicit: false,
-    }
-}
-
-fn implicit_subscriber(client: &Arc<str>) -> Subscriber {
-    let client = client.clone();
-    Subscriber { client, qos: 0, identifier: None, no_local: false, implicit: true }
 }

@@ -17,6 +17,7 @@ mod session;
 mod socket;
 mod subscribe;
 mod switchboard;
+mod target;
 #[cfg(test)]
 mod tests;
 mod trie;

@@ -14,7 +14,7 @@ use gnomon_model::{DeviceKey, Dialect};
 use tokio::sync::Notify;
 
 use crate::retransmit::{Fingerprint, Taken};
-use crate::session::{Attached, Keep};
+use crate::session::{Arrival, Attached, Keep};
 use crate::switchboard::Switchboard;
 use crate::wire::{Connect, ConnectAnswer, Goodbye, Publish, PublishAnswer, Request, Will, Wire};
 
@@ -150,14 +150,19 @@ impl Link {
         };
         let inflight_max = connect.receive_max.min(self.board.options.inflight_max);
         let attached = Attached { connection: self.connection, waker: self.waker.clone() };
-        let (session_present, keeps) = self.board.broker().attach(
-            &id,
-            connect.clean_start,
+        let owner = match &identity {
+            Identity::Device(_, device) => Some(device.to_string()),
+            Identity::Anyone => None,
+        };
+        let arrival = Arrival {
+            owner,
+            clean_start: connect.clean_start,
             expiry_s,
             implicit,
             attached,
-            inflight_max.into(),
-        );
+            inflight_max: inflight_max.into(),
+        };
+        let (session_present, keeps) = self.board.broker().attach(&id, arrival);
         self.keeps.extend(keeps);
         let keep_alive_ms = u64::from(connect.keep_alive_s) * 1500;
         self.silence_max_ms = (keep_alive_ms > 0).then_some(keep_alive_ms);
@@ -193,13 +198,19 @@ impl Link {
     }
 
     fn publish(&mut self, publish: Publish, now_ms: i64) {
-        let Some(client) = &self.client else { return self.wire.goodbye(Goodbye::ProtocolError) };
+        let Some(client) = &mut self.client else {
+            return self.wire.goodbye(Goodbye::ProtocolError);
+        };
         let answer = check(&client.identity, &publish.topic);
         let mut fingerprint = None;
         if answer == PublishAnswer::Accepted {
             if let Some(packet_id) = publish.packet_id {
                 let retransmits = &self.board.retransmits;
                 let print = retransmits.fingerprint(packet_id, &publish.topic, &publish.payload);
+                if publish.is_again && !client.known.contains(print) {
+                    // The connection that this one replaced may have ended only now.
+                    client.known.extend(retransmits.take(&client.id), usize::MAX);
+                }
                 if publish.is_again
                     && (client.known.contains(print) || client.taken.contains(print))
                 {
@@ -306,14 +317,14 @@ impl Link {
     /// what must be durable in [`Link::keeps`].
     pub(crate) fn end(&mut self, reason: &str, now_ms: i64) {
         let Some(mut client) = self.client.take() else { return };
-        let still_attached = self.board.broker().is_attached(&client.id, self.connection);
         let keeps = self.board.broker().detach(&client.id, self.connection, now_ms);
         self.keeps.extend(keeps);
-        if !self.ended_in_order && still_attached {
-            let count_max = self.board.options.pending_publishes_max.into();
-            let mut taken = std::mem::take(&mut client.known);
-            taken.extend(std::mem::take(&mut client.taken), count_max);
-            self.board.retransmits.put(&client.id, taken);
+        if !self.ended_in_order {
+            // Only what the last connection took may be sent again; a connection that took nothing
+            // leaves things as they were.
+            let taken = std::mem::take(&mut client.taken);
+            let last = if taken.is_empty() { std::mem::take(&mut client.known) } else { taken };
+            self.board.retransmits.put(&client.id, last);
         }
         if let Some(will) = client.will.take() {
             // Authorised now, not when it was left: a right may have been revoked since.

@@ -3,9 +3,9 @@
 use gnomon_host::downlink::{Downlink, Properties};
 use mqtt_protocol_core::mqtt::packet::{
     AssignedClientIdentifier, ContentType, CorrelationData, MaximumQos, MessageExpiryInterval,
-    Packet, PayloadFormat, PayloadFormatIndicator, Property, ResponseTopic, RetainAvailable,
-    SessionExpiryInterval, SharedSubscriptionAvailable, SubscriptionIdentifier, UserProperty,
-    v3_1_1, v5_0,
+    Packet, PayloadFormat, PayloadFormatIndicator, Property, ReceiveMaximum, ResponseTopic,
+    RetainAvailable, SessionExpiryInterval, SharedSubscriptionAvailable, SubscriptionIdentifier,
+    UserProperty, v3_1_1, v5_0,
 };
 use mqtt_protocol_core::mqtt::result_code::{
     ConnectReasonCode, ConnectReturnCode, DisconnectReasonCode, MqttError, PubackReasonCode,
@@ -85,11 +85,12 @@ pub(crate) fn publish_v5(message: &Downlink, identifiers: &[u32], now_ms: i64) -
 }
 
 /// CONNACK of MQTT 5: what is not served is said here (Maximum QoS 1, no retained messages, no
-/// shared subscriptions); size limit and Receive Maximum are added by the protocol.
+/// shared subscriptions); the size limit is added by the protocol.
 pub(crate) fn connack_v5(
     answer: ConnectAnswer,
     assigned: Option<String>,
     expiry_s: Option<u32>,
+    receive_max: u16,
 ) -> Result<Packet, MqttError> {
     let (code, session_present) = match answer {
         ConnectAnswer::Accepted { session_present } => {
@@ -100,6 +101,7 @@ pub(crate) fn connack_v5(
     };
     let mut properties: Vec<Property> = Vec::new();
     if code == ConnectReasonCode::Success {
+        properties.push(ReceiveMaximum::new(receive_max)?.into());
         properties.push(MaximumQos::new(1)?.into());
         properties.push(RetainAvailable::new(0)?.into());
         properties.push(SharedSubscriptionAvailable::new(0)?.into());

@@ -61,6 +61,10 @@ async fn consume<Q: Queue>(
                 let batch = batch?;
                 open += batch.len();
                 route(board, keeper, &batch, &done).await;
+                if open > OPEN_MAX / 2 {
+                    let everything = board.broker().keep_everything();
+                    keeper.keep(everything).await;
+                }
             }
         }
     }

@@ -26,6 +26,10 @@ impl Taken {
         self.0.push_back(fingerprint);
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn contains(&self, fingerprint: Fingerprint) -> bool {
         self.0.contains(&fingerprint)
     }

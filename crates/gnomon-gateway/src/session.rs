@@ -66,6 +66,9 @@ pub(crate) struct Saved {
     /// Filters that the client's protocol implies.
     #[serde(default)]
     pub(crate) implicit: Vec<String>,
+    /// The device whose session it is; none when its client had no name. Nobody else gets it.
+    #[serde(default)]
+    pub(crate) owner: Option<String>,
     /// How long it outlives its connection, seconds; none for ever.
     pub(crate) expiry_s: Option<u32>,
     /// When its connection ended, Unix milliseconds; 0 while connected.
@@ -80,6 +83,19 @@ pub(crate) struct Attached {
     pub(crate) connection: u64,
     /// Wakes the connection: messages wait for it, or it was taken over.
     pub(crate) waker: Arc<Notify>,
+}
+
+/// A connection that arrives at its session.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    /// The device that the client is, if it named itself.
+    pub(crate) owner: Option<String>,
+    pub(crate) clean_start: bool,
+    pub(crate) expiry_s: Option<u32>,
+    /// Filters that the client's protocol implies.
+    pub(crate) implicit: Vec<String>,
+    pub(crate) attached: Attached,
+    pub(crate) inflight_max: usize,
 }
 
 /// One session.

@@ -105,8 +105,11 @@ impl<Q: Queue> Socket<Q> {
                 read = self.stream.read(&mut buffer), if self.link.may_read() => match read {
                     Ok(0) => return "connection closed",
                     Ok(count) => {
-                        self.heard = Instant::now();
                         self.received(&buffer[..count]);
+                        // Until CONNECT is whole, bytes do not buy time.
+                        if self.link.is_connected() {
+                            self.heard = Instant::now();
+                        }
                     }
                     Err(_) => return "connection lost",
                 },

@@ -38,7 +38,7 @@ fn models() -> Arc<ArcSwap<Models>> {
 
 fn board_with(options: GatewayOptions) -> Arc<Switchboard> {
     Arc::new(Switchboard {
-        broker: Mutex::new(Broker::new(options)),
+        broker: Mutex::new(Broker::new(options.clone())),
         retransmits: Retransmits::new(options.retransmitters_max),
         options,
         models: models(),
@@ -132,8 +132,7 @@ fn publish_1(v5: bool, topic: &str, payload: &[u8], id: u16) -> Vec<u8> {
 
 fn subscribe(v5: bool, filters: &[&str]) -> Vec<u8> {
     let options = SubOpts::new().set_qos(Qos::AtLeastOnce);
-    let entries: Vec<_> =
-        filters.iter().map(|one| SubEntry::new(*one, options).unwrap()).collect();
+    let entries: Vec<_> = filters.iter().map(|one| SubEntry::new(*one, options).unwrap()).collect();
     if v5 {
         let packet = v5_0::Subscribe::builder().packet_id(9).entries(entries);
         packet.build().unwrap().to_continuous_buffer()

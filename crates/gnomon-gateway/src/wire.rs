@@ -120,18 +120,21 @@ pub(crate) struct Wire {
     out: Vec<u8>,
     /// The client is told the assigned id by MQTT 5 only.
     assigned_client: Option<String>,
+    /// Receive Maximum that a client of MQTT 5 is told.
+    receive_max: u16,
     /// Nothing more is read; the connection ends once `out` is sent.
     pub(crate) ended: bool,
 }
 
 impl Wire {
     pub(crate) fn new(options: &GatewayOptions) -> Self {
-        let limits = ConnectionOptions::new()
-            .maximum_packet_size_recv(options.packet_bytes_max)
-            .receive_maximum(options.pending_publishes_max);
+        // No limit of publishes under way here: it would cut off clients of MQTT 3.1.1, which are
+        // never told of one. Those of MQTT 5 are told with CONNACK; for both, reading pauses.
+        let limits = ConnectionOptions::new().maximum_packet_size_recv(options.packet_bytes_max);
         let mut protocol = Connection::with_options(Version::Undetermined, limits);
         protocol.set_auto_ping_response(true);
-        Self { protocol, out: Vec::new(), assigned_client: None, ended: false }
+        let receive_max = options.pending_publishes_max;
+        Self { protocol, out: Vec::new(), assigned_client: None, receive_max, ended: false }
     }
 
     pub(crate) fn is_v5(&self) -> bool {
@@ -235,7 +238,7 @@ impl Wire {
 
     pub(crate) fn answer_connect(&mut self, answer: ConnectAnswer, expiry_s: Option<u32>) {
         let packet = if self.is_v5() {
-            properties::connack_v5(answer, self.assigned_client.take(), expiry_s)
+            properties::connack_v5(answer, self.assigned_client.take(), expiry_s, self.receive_max)
         } else {
             properties::connack_v3(answer)
         };
