@@ -108,6 +108,47 @@ fn what_a_client_sends_again_is_appended_once() {
 }
 
 #[test]
+fn only_what_the_last_connection_took_may_be_sent_again() {
+    for v5 in VERSIONS {
+        let board = board();
+        let one = hello("a").named("coldroom/room-1").persistent();
+        for id in [5, 6] {
+            let mut peer = Peer::connected(&board, v5, &one);
+            peer.say(&publish_1(v5, OWN, b"{}", id));
+            peer.append(&Ok(()));
+            peer.end("lost");
+        }
+        let mut peer = Peer::connected(&board, v5, &one);
+        peer.say(&publish(v5, OWN, b"{}", Qos::AtLeastOnce, 5, true));
+        assert_eq!(said(&peer.link.next).len(), 1, "a new publish whose first copy was lost");
+    }
+}
+
+#[test]
+fn what_a_replaced_connection_took_is_not_appended_again() {
+    for v5 in VERSIONS {
+        let board = board();
+        let one = hello("a").named("coldroom/room-1").persistent();
+        let mut old = Peer::connected(&board, v5, &one);
+        old.say(&publish_1(v5, OWN, b"{}", 1));
+        old.append(&Ok(()));
+        let mut new = Peer::connected(&board, v5, &one);
+        old.end("taken over");
+        new.say(&publish(v5, OWN, b"{}", Qos::AtLeastOnce, 1, true));
+        assert!(said(&new.link.next).is_empty());
+    }
+}
+
+#[test]
+fn mqtt_3_may_have_any_number_of_publishes_under_way() {
+    let mut peer = room(&board(), false);
+    let flood: Vec<u8> = (1..=300).flat_map(|id| publish_1(false, OWN, b"{}", id)).collect();
+    peer.say(&flood);
+    let expected: Vec<Answer> = (1..=300).map(accepted).collect();
+    assert_eq!(peer.append(&Ok(())), expected);
+}
+
+#[test]
 fn a_refused_publish_is_not_taken_for_a_retransmission() {
     let board = board();
     let one = hello("a").named("coldroom/room-1").persistent();
