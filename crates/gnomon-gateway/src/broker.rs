@@ -1,6 +1,6 @@
 //! All sessions and subscriptions, and who gets which message. Pure but for the wakers it rings.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use gnomon_host::downlink::Downlink;
@@ -40,8 +40,10 @@ impl Broker {
             let messages = pending.into_iter().filter_map(|(key, bytes)| {
                 Some(Queued::restored(key, Downlink::decode(&bytes).ok()?))
             });
-            let queue = messages.collect();
-            self.sessions.insert(client, Session { saved, queue, ..Session::default() });
+            let queue: VecDeque<Queued> = messages.collect();
+            let restored = queue.iter().map(|queued| queued.key).collect();
+            let session = Session { saved, queue, restored, ..Session::default() };
+            self.sessions.insert(client, session);
         }
         unreadable
     }
@@ -221,7 +223,9 @@ impl Broker {
             let Some(session) = self.sessions.get_mut(&target.client) else { continue };
             let qos = target.qos.min(message.qos);
             let persistent = session.is_persistent() && qos > 0;
-            if session.attached.is_none() && !persistent || persistent && session.holds_kept(key) {
+            if session.attached.is_none() && !persistent
+                || persistent && session.restored.contains(&key)
+            {
                 continue;
             }
             let queued = Queued {
@@ -306,11 +310,6 @@ impl Broker {
 }
 
 impl Session {
-    fn holds_kept(&self, key: u64) -> bool {
-        // Only after a restart can a message come that is kept already.
-        self.queue.front().is_some_and(|front| front.kept) && self.holds(key)
-    }
-
     fn enqueue(&mut self, client: &str, mut queued: Queued, options: &GatewayOptions) -> Vec<Keep> {
         let mut keeps = Vec::new();
         let Some(attached) = &self.attached else {

@@ -1,6 +1,6 @@
 //! One MQTT session: its subscriptions, and the messages on their way to its client.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -108,6 +108,8 @@ pub(crate) struct Session {
     /// Messages sent at QoS 1 and not acknowledged, in order.
     pub(crate) inflight: VecDeque<(u16, Queued)>,
     pub(crate) inflight_max: usize,
+    /// Keys of the messages that an earlier process kept: the log may deliver them once more.
+    pub(crate) restored: HashSet<u64>,
 }
 
 /// Something to be made durable, and the receipts that it settles.
@@ -156,12 +158,6 @@ impl Session {
     pub(crate) fn acknowledged(&mut self, packet_id: u16) -> Option<Queued> {
         let at = self.inflight.iter().position(|(id, _)| *id == packet_id)?;
         self.inflight.remove(at).map(|(_, queued)| queued)
-    }
-
-    /// Whether a message of this key waits already.
-    pub(crate) fn holds(&self, key: u64) -> bool {
-        self.queue.iter().any(|queued| queued.key == key)
-            || self.inflight.iter().any(|(_, queued)| queued.key == key)
     }
 }
 
