@@ -1,8 +1,11 @@
 //! Records on their way into the tree: a commit writes them to the journal, packed; later they are
 //! folded into the tree, sorted, each device once however often it was written.
 //!
-//! A record in the tree costs a page of its own; in the journal it costs its bytes. Measured with
-//! 1 KB records at 10,000 commits/s, this is a fifth of the processor time.
+//! A record in the tree costs a page of its own; in the journal it costs its bytes. Measured against
+//! writing to the tree at once (`examples/embedded_load.rs`, 1 KB, medians of three on a shared
+//! machine): 1000 devices in batches 14 -> 8 CPU-µs each; 200,000 devices of which none comes again
+//! soon, which saves least, 38 -> 33, about the spread; at a paced 10,000/s, where the fixed cost of
+//! a transaction rules, no difference.
 //!
 //! Invariants: the newest value of a device is the last one in the journal, and if there is none,
 //! the one in the tree; journal rows are deleted oldest first, and only after every value in them is

