@@ -116,3 +116,54 @@ impl Drop for Waiting {
         self.answers.lock().remove(&self.request);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gnomon_adapters::memory::Memory;
+    use gnomon_host::port::Message;
+
+    const LOG: Log = Log { stream: Stream::Answers, partition: 0 };
+
+    fn id(text: &str) -> EnvelopeId {
+        EnvelopeId::parse(text).unwrap()
+    }
+
+    fn message(request: &str, payload: &str) -> Message {
+        let to = Destination::Caller { request: id(request) };
+        let outgoing = Outgoing { id: format!("{request}.0"), to, payload: payload.to_owned() };
+        let body = serde_json::to_vec(&outgoing).unwrap().into();
+        Message { log: LOG, id: outgoing.id, body }
+    }
+
+    #[tokio::test]
+    async fn every_answer_is_acknowledged_and_the_right_one_handed_out() {
+        let memory = Memory::new(1);
+        let garbage = Message { log: LOG, id: "g".to_owned(), body: "garbage".into() };
+        let desired = r#"{"desired":{"version":7}}"#;
+        let messages = vec![garbage, message("unknown", desired), message("known", desired)];
+        memory.append(messages).await.unwrap();
+        let answers = Answers::default();
+        let waiting = answers.expect(&id("known")).unwrap();
+        let hearing = tokio::spawn(answers.clone().hear(memory.clone()));
+        let answer = waiting.answer(Duration::from_secs(30)).await;
+        assert_eq!(answer, Some(Answer::Desired { version: 7 }));
+        // The acknowledgement follows without a pause: one turn of the task is enough.
+        tokio::task::yield_now().await;
+        assert_eq!(memory.counts(LOG).await.unwrap().acknowledged, 3);
+        memory.close();
+        hearing.await.unwrap();
+    }
+
+    #[test]
+    fn no_more_wait_than_the_bound_and_who_gives_up_makes_room() {
+        let answers = Answers::default();
+        let ids = (0..WAITING_MAX).map(|n| id(&n.to_string()));
+        let mut waiting: Vec<Waiting> = ids.map(|id| answers.expect(&id).unwrap()).collect();
+        assert!(answers.expect(&id("one-more")).is_err());
+        waiting.pop();
+        assert!(answers.expect(&id("one-more")).is_ok());
+        drop(waiting);
+        assert!(answers.lock().is_empty());
+    }
+}

@@ -106,3 +106,44 @@ impl From<StoreError> for Problem {
         Self::new(status, error.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_refusal_has_its_status() {
+        for (kind, status) in [
+            (RejectKind::NotJson, 400),
+            (RejectKind::Malformed, 400),
+            (RejectKind::TooLarge, 413),
+            (RejectKind::UnknownTopic, 404),
+            (RejectKind::UnknownProduct, 404),
+            (RejectKind::UnknownCall, 404),
+            (RejectKind::Invalid, 422),
+            (RejectKind::BadTime, 422),
+            (RejectKind::Forbidden, 403),
+            (RejectKind::Conflict, 412),
+            (RejectKind::Offline, 409),
+            (RejectKind::NoAnswer, 500),
+            (RejectKind::Internal, 500),
+        ] {
+            let problem = Problem::from(Reject::new(kind, "why"));
+            assert_eq!((problem.status.as_u16(), problem.detail.as_str()), (status, "why"));
+            assert_eq!(problem.more, json!({ "kind": kind.as_str() }));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_error_in_the_words_of_a_library_becomes_a_problem() {
+        for (status, then) in [(408, Some(KIND)), (413, Some(KIND)), (200, None), (304, None)] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let response = complete(status.into_response()).await;
+            let kind = response.headers().get(header::CONTENT_TYPE);
+            assert_eq!(
+                (response.status(), kind.map(|kind| kind.to_str().unwrap())),
+                (status, then)
+            );
+        }
+    }
+}
