@@ -26,11 +26,7 @@ pub(crate) fn connect_v3(connect: &v3_1_1::Connect) -> Connect {
         session_expiry_s: clean.then_some(0),
         keep_alive_s: connect.keep_alive(),
         receive_max: u16::MAX,
-        will: connect.will_topic().map(|topic| Will {
-            topic: topic.to_owned(),
-            payload: Bytes::copy_from_slice(connect.will_payload().unwrap_or_default()),
-            qos: (connect.will_qos() as u8).min(1),
-        }),
+        will: will(connect.will_topic(), connect.will_payload(), connect.will_qos()),
     }
 }
 
@@ -44,12 +40,16 @@ pub(crate) fn connect_v5(connect: &v5_0::Connect) -> Connect {
         session_expiry_s: (expiry != u32::MAX).then_some(expiry),
         keep_alive_s: connect.keep_alive(),
         receive_max: properties::receive_max(props).unwrap_or(u16::MAX),
-        will: connect.will_topic().map(|topic| Will {
-            topic: topic.to_owned(),
-            payload: Bytes::copy_from_slice(connect.will_payload().unwrap_or_default()),
-            qos: (connect.will_qos() as u8).min(1),
-        }),
+        will: will(connect.will_topic(), connect.will_payload(), connect.will_qos()),
     }
+}
+
+fn will(topic: Option<&str>, payload: Option<&[u8]>, qos: Qos) -> Option<Will> {
+    topic.map(|topic| Will {
+        topic: topic.to_owned(),
+        payload: Bytes::copy_from_slice(payload.unwrap_or_default()),
+        qos: (qos as u8).min(1),
+    })
 }
 
 pub(crate) fn publish_v3(publish: &v3_1_1::Publish) -> Result<Publish, Goodbye> {
