@@ -86,7 +86,8 @@ pub(crate) enum Next {
 pub(crate) enum Tail {
     /// All: memory is all there is.
     Everything,
-    /// The newest unacknowledged messages of about this many bytes.
+    /// The newest unacknowledged messages of about this many bytes, and what the file cannot be
+    /// asked for yet.
     Bytes(u64),
 }
 
@@ -105,6 +106,8 @@ pub(crate) struct LogState {
     known: HashSet<u128, BuildHasherDefault<PassThrough>>,
     tail: VecDeque<Delivery>,
     tail_bytes: u64,
+    /// Up to here the file can be read, so that the tail may let go.
+    folded: u64,
     consumer: u64,
 }
 
@@ -123,6 +126,7 @@ impl LogState {
             known: HashSet::default(),
             tail: VecDeque::new(),
             tail_bytes: 0,
+            folded: 0,
             consumer: 0,
         }
     }
@@ -207,7 +211,7 @@ impl LogState {
         self.marks.appended = self.marks.appended.max(marks.appended);
         self.raise_floor_to(marks.floor);
         self.marks.dropped = self.marks.dropped.max(marks.dropped);
-        self.published = self.marks.appended;
+        (self.published, self.folded) = (self.marks.appended, self.marks.appended);
         let start = self.first();
         let pending = (start..).zip(&self.held).filter(|(at, _)| !self.is_acknowledged(*at));
         self.pending_bytes = pending.map(|(_, held)| u64::from(held.bytes)).sum();
@@ -238,10 +242,22 @@ impl LogState {
         news
     }
 
+    /// Takes note that the file can be read up to here.
+    pub(crate) fn folded(&mut self, through: u64) {
+        self.folded = through;
+        self.shorten_tail();
+    }
+
+    /// First position that is in memory as a whole; one past the last when none is.
+    pub(crate) fn tail_first(&self) -> u64 {
+        self.marks.appended + 1 - self.tail.len() as u64
+    }
+
     fn shorten_tail(&mut self) {
         let Tail::Bytes(bytes_max) = self.keep else { return };
         while let Some(oldest) = self.tail.front() {
-            if oldest.position > self.marks.floor && self.tail_bytes <= bytes_max {
+            let wanted = oldest.position > self.marks.floor && self.tail_bytes <= bytes_max;
+            if wanted || oldest.position > self.folded {
                 return;
             }
             self.pop_tail();
@@ -271,7 +287,7 @@ impl LogState {
         if start > self.published || count_max == 0 {
             return Next::Nothing;
         }
-        let tail_first = self.marks.appended + 1 - self.tail.len() as u64;
+        let tail_first = self.tail_first();
         if start < tail_first {
             let last = self.published.min(start.saturating_add(count_max as u64 - 1));
             return Next::Behind(start, last.min(tail_first - 1));
@@ -300,7 +316,7 @@ impl LogState {
 
     /// Up to `count_max` messages from `position` on, acknowledged or not, of those in memory.
     pub(crate) fn read(&self, position: u64, count_max: usize) -> Vec<Delivery> {
-        let tail_first = self.marks.appended + 1 - self.tail.len() as u64;
+        let tail_first = self.tail_first();
         let skip = position.saturating_sub(tail_first).min(self.tail.len() as u64) as usize;
         let seen = self.tail.range(skip..).take_while(|one| one.position <= self.published);
         seen.take(count_max).cloned().collect()

@@ -103,7 +103,7 @@ fn another_format_is_refused_with_both_numbers() {
     drop(database);
     let error = refusal(dir.path(), options());
     assert!(matches!(error, OpenError::OtherFormat { .. }), "{error}");
-    assert!(error.to_string().contains("format 99, this build reads 1"), "{error}");
+    assert!(error.to_string().contains("format 99, this build reads 2"), "{error}");
 }
 
 #[test]
@@ -142,6 +142,32 @@ async fn a_truncated_file_is_refused_or_whole_and_never_panics() {
         let Ok(embedded) = Embedded::open(dir.path(), options()) else { continue };
         assert_eq!(embedded.counts(LOG).await.unwrap().appended, 2000, "{part}");
     }
+}
+
+#[tokio::test]
+async fn a_store_without_its_log_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let embedded = open(&dir);
+    embedded.append(vec![message(1)]).await.unwrap();
+    embedded.close().await;
+    std::fs::remove_file(dir.path().join("gnomon-b.wal")).unwrap();
+    let error = refusal(dir.path(), options());
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+    assert!(error.to_string().contains("gnomon-b.wal of its write-ahead log"), "{error}");
+}
+
+#[tokio::test]
+async fn a_log_of_another_store_is_refused() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for dir in [&dir, &other] {
+        let embedded = open(dir);
+        embedded.append(vec![message(1)]).await.unwrap();
+        embedded.close().await;
+    }
+    let [from, to] = [&other, &dir].map(|dir| dir.path().join("gnomon-a.wal"));
+    std::fs::copy(from, to).unwrap();
+    let error = refusal(dir.path(), options());
+    assert!(error.to_string().contains("belongs to another store"), "{error}");
 }
 
 #[test]
@@ -239,6 +265,9 @@ async fn a_file_that_is_mostly_free_shrinks_when_opened() {
         let big = |id: u64| Message { body: body.clone().into(), ..message(id) };
         embedded.append((first..first + 50).map(big).collect()).await.unwrap();
     }
+    embedded.close().await;
+    let before = file_bytes(&dir);
+    let embedded = Embedded::open(dir.path(), options.clone()).unwrap();
     let mut consumer = embedded.consume(LOG).await.unwrap();
     consumer.acknowledge(&(1..=400).collect::<Vec<_>>()).await.unwrap();
     // Each drops some of what is not kept.
@@ -247,7 +276,6 @@ async fn a_file_that_is_mostly_free_shrinks_when_opened() {
     }
     drop(consumer);
     embedded.close().await;
-    let before = file_bytes(&dir);
     let embedded = Embedded::open(dir.path(), options).unwrap();
     assert_eq!(embedded.counts(LOG).await.unwrap().appended, 410);
     drop(embedded);

@@ -74,10 +74,18 @@ impl OpenError {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                 Self::NotWritable { dir, source }
             }
-            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound => {
                 Self::Damaged { path: super::file::path_in(&dir), reason: source.to_string() }
             }
             _ => Self::Io { dir, source },
+        }
+    }
+
+    /// For what was found wrong while the write-ahead log was read back.
+    pub(super) fn of_failure(dir: &Path, failure: Failure) -> Self {
+        match failure {
+            Failure::NoSpace => Self::NoSpace { dir: dir.to_owned() },
+            Failure::Broken(reason) => Self::Damaged { path: super::file::path_in(dir), reason },
         }
     }
 

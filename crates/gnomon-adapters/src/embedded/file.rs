@@ -10,15 +10,17 @@ use std::sync::{PoisonError, RwLock};
 use redb::{Database, ReadTransaction, ReadableDatabase, TableDefinition};
 
 use super::error::{Failure, OpenError};
+use super::wal::Disk;
 use super::{EmbeddedOptions, rows};
 use crate::log::Marks;
 use crate::logs::Cell;
 
 /// Number of the on-disk layout.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
-/// What the file says of itself: `format`, `partitions`, `identity`.
-const ABOUT: TableDefinition<'_, &str, &str> = TableDefinition::new("about");
+/// What the file says of itself: `format`, `partitions`, `identity`; `folded`: the last generation
+/// of the write-ahead log that is in the tree.
+pub(super) const ABOUT: TableDefinition<'_, &str, &str> = TableDefinition::new("about");
 /// Number of a log and position of the row's first message; see `rows`.
 pub(super) const MESSAGES: TableDefinition<'_, (u32, u64), &[u8]> =
     TableDefinition::new("messages");
@@ -27,16 +29,20 @@ pub(super) const MARKS: TableDefinition<'_, u32, (u64, u64, u64)> = TableDefinit
 /// Product, zero byte, device; revision (u64, little-endian) and JSON. No name holds a zero byte,
 /// so keys sort as pairs do.
 pub(super) const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
-/// Number of a row; keys and values of records as messages of a row, see `rows` and `journal`.
-pub(super) const JOURNAL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("journal");
 /// Client; document.
 pub(super) const SESSIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("sessions");
 /// Client and key; message.
 pub(super) const SESSION_MESSAGES: TableDefinition<'_, (&str, u64), &[u8]> =
     TableDefinition::new("session-messages");
 
-/// Opens the file once more.
-pub(super) type Opener = Box<dyn Fn() -> Result<Database, redb::Error> + Send + Sync>;
+/// What is opened: the tree, and the two files of the write-ahead log.
+pub(super) struct Opened {
+    pub(super) database: Database,
+    pub(super) logs: Result<[Disk; 2], redb::Error>,
+}
+
+/// Opens all once more.
+pub(super) type Opener = Box<dyn Fn() -> Result<Opened, redb::Error> + Send + Sync>;
 
 /// The open file; none between an IO error and the next attempt to open it.
 pub(crate) struct File {
@@ -49,15 +55,29 @@ pub(super) fn path_in(dir: &Path) -> PathBuf {
     dir.join("gnomon.redb")
 }
 
+/// Paths of the write-ahead log.
+fn logs_in(dir: &Path) -> [PathBuf; 2] {
+    ["gnomon-a.wal", "gnomon-b.wal"].map(|name| dir.join(name))
+}
+
 impl File {
-    pub(super) fn open(dir: &Path, options: &EmbeddedOptions) -> Result<Self, OpenError> {
+    pub(super) fn open(
+        dir: &Path,
+        options: &EmbeddedOptions,
+    ) -> Result<(Self, [Disk; 2]), OpenError> {
         let attempt = |error| OpenError::of_io(dir, error);
         fs::create_dir_all(dir).map_err(attempt)?;
         if !path_in(dir).try_exists().map_err(attempt)? {
             make(dir, options)?;
         }
         let (path, cache_bytes) = (path_in(dir), options.cache_bytes);
-        let open = move || Ok(Database::builder().set_cache_size(cache_bytes).open(&path)?);
+        let logs = logs_in(dir);
+        let open = move || {
+            let database = Database::builder().set_cache_size(cache_bytes).open(&path)?;
+            let [a, b] = &logs;
+            let logs = open_log(a).and_then(|a| Ok([a, open_log(b)?]));
+            Ok(Opened { database, logs })
+        };
         Self::with_opener(dir, options, Box::new(open))
     }
 
@@ -66,12 +86,13 @@ impl File {
         dir: &Path,
         options: &EmbeddedOptions,
         opener: Opener,
-    ) -> Result<Self, OpenError> {
+    ) -> Result<(Self, [Disk; 2]), OpenError> {
         let fault = |error| OpenError::of_redb(dir, error);
-        let mut database = opener().map_err(fault)?;
+        let Opened { mut database, logs } = opener().map_err(fault)?;
         let identity = check(dir, &database, options)?;
+        let logs = logs.map_err(fault)?;
         compact(&mut database).map_err(fault)?;
-        Ok(Self { opener, identity, database: RwLock::new(Some(database)) })
+        Ok((Self { opener, identity, database: RwLock::new(Some(database)) }, logs))
     }
 
     /// Distinguishes this file from every other one ever made.
@@ -113,14 +134,33 @@ impl File {
     }
 
     /// Opens the file again after [`File::close`].
-    pub(super) fn reopen(&self) -> Result<(), Failure> {
-        let database = (self.opener)()?;
+    pub(super) fn reopen(&self) -> Result<[Disk; 2], Failure> {
+        let Opened { database, logs } = (self.opener)()?;
         *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
-        Ok(())
+        Ok(logs?)
+    }
+
+    /// The last generation of the write-ahead log that is in the tree.
+    pub(super) fn folded(&self) -> Result<u64, Failure> {
+        self.read(|transaction| {
+            let folded = transaction.open_table(ABOUT)?.get("folded")?;
+            let folded = folded.and_then(|value| value.value().parse().ok());
+            folded.ok_or_else(|| Failure::Broken("the file does not say what is folded".into()))
+        })
     }
 }
 
-/// Makes the file under another name and renames it, so that a crash leaves a whole one or none.
+fn open_log(path: &Path) -> Result<Disk, redb::Error> {
+    let missing = |error: std::io::Error| {
+        let reason = format!("{} of its write-ahead log: {error}", path.display());
+        redb::Error::Io(std::io::Error::new(error.kind(), reason))
+    };
+    let file = fs::File::options().read(true).write(true).open(path).map_err(missing)?;
+    Ok(Box::new(redb::backends::FileBackend::new(file)?))
+}
+
+/// Makes the file under another name and renames it, so that a crash leaves a whole one or none. An
+/// empty write-ahead log is there before.
 fn make(dir: &Path, options: &EmbeddedOptions) -> Result<(), OpenError> {
     let fault = |error| OpenError::of_redb(dir, error);
     let draft = dir.join("gnomon.redb.new");
@@ -135,6 +175,9 @@ fn make(dir: &Path, options: &EmbeddedOptions) -> Result<(), OpenError> {
     let database = database.map_err(|error| fault(error.into()))?;
     describe(&database, options).map_err(fault)?;
     let attempt = |error| OpenError::of_io(dir, error);
+    for path in logs_in(dir) {
+        fs::File::create(path).and_then(|log| log.sync_all()).map_err(attempt)?;
+    }
     fs::rename(&draft, path_in(dir)).map_err(attempt)?;
     fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(attempt)
 }
@@ -146,10 +189,10 @@ pub(super) fn describe(database: &Database, options: &EmbeddedOptions) -> Result
         about.insert("format", &*FORMAT.to_string())?;
         about.insert("partitions", &*options.partitions.to_string())?;
         about.insert("identity", &*new_identity())?;
+        about.insert("folded", "0")?;
         transaction.open_table(MESSAGES)?;
         transaction.open_table(MARKS)?;
         transaction.open_table(RECORDS)?;
-        transaction.open_table(JOURNAL)?;
         transaction.open_table(SESSIONS)?;
         transaction.open_table(SESSION_MESSAGES)?;
     }
@@ -227,13 +270,14 @@ pub(super) fn number(log: gnomon_host::port::Log) -> u32 {
 }
 
 impl super::Core {
-    /// Rebuilds memory from the file; the number of the journal's last row.
-    pub(super) fn reload(&self) -> Result<u64, redb::Error> {
+    /// Rebuilds memory from the file, in which everything durable is folded.
+    pub(super) fn reload(&self) -> Result<(), redb::Error> {
         let database = self.file.database.read().unwrap_or_else(PoisonError::into_inner);
         let Some(database) = &*database else { return Err(redb::Error::DatabaseClosed) };
         let transaction = database.begin_read()?;
         self.logs.cells.iter().try_for_each(|cell| self.reload_log(&transaction, cell))?;
-        self.overlay.reload(&transaction)
+        self.overlay.clear();
+        Ok(())
     }
 
     fn reload_log(&self, transaction: &ReadTransaction, cell: &Cell) -> Result<(), redb::Error> {
@@ -252,7 +296,11 @@ impl super::Core {
         let (appended, floor, dropped) =
             marks.get(number)?.map(|marks| marks.value()).unwrap_or_default();
         state.restored(Marks { appended, floor, dropped });
-        // What memory knows better than the file is written with the next transaction.
+        // The tree drops whole rows only, so it may hold more than the log keeps.
+        if let Some(last) = state.expendable() {
+            state.drop_through(last);
+        }
+        // What memory knows better than the file is written with the next frame.
         cell.dirty.store(state.marks().floor > floor, Ordering::Release);
         drop(state);
         cell.wake.notify_waiters();

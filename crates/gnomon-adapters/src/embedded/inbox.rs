@@ -40,17 +40,21 @@ pub(super) struct Change {
     pub(super) reply: oneshot::Sender<Result<(), StoreError>>,
 }
 
-/// Requests of one transaction; the three kinds do not touch each other.
+/// Asks that everything durable be folded into the tree.
+pub(super) type Fold = oneshot::Sender<Result<(), Failure>>;
+
+/// Requests of one frame; the kinds do not touch each other.
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) appends: Vec<Append>,
     pub(super) commits: Vec<Commit>,
     pub(super) changes: Vec<Change>,
+    pub(super) folds: Vec<Fold>,
 }
 
 impl Batch {
     pub(super) fn len(&self) -> usize {
-        self.appends.len() + self.commits.len() + self.changes.len()
+        self.appends.len() + self.commits.len() + self.changes.len() + self.folds.len()
     }
 
     /// Tells all that nothing came of it. A receiver that is gone has been cancelled.
@@ -63,6 +67,9 @@ impl Batch {
         }
         for one in self.changes {
             let _ = one.reply.send(Err(failure.store()));
+        }
+        for one in self.folds {
+            let _ = one.send(Err(failure.clone()));
         }
     }
 }
@@ -158,6 +165,10 @@ impl Inbox {
 
     pub(super) fn change(&self, change: Change) -> Result<(), Refused> {
         self.send(|batch| batch.changes.push(change))
+    }
+
+    pub(super) fn fold(&self, fold: Fold) -> Result<(), Refused> {
+        self.send(|batch| batch.folds.push(fold))
     }
 
     /// Notes that a log was acknowledged, so that the writer comes for it by and by.

@@ -1,276 +1,150 @@
-//! Records on their way into the tree: a commit writes them to the journal, packed; later they are
-//! folded into the tree, sorted, each device once however often it was written.
+//! The write-ahead log as a whole: two files that take turns, what they hold, and when it is folded.
 //!
-//! A record in the tree costs a page of its own; in the journal it costs its bytes. Measured against
-//! writing to the tree at once (`examples/embedded_load.rs`, 1 KB, medians of three on a shared
-//! machine): 1000 devices in batches 14 -> 8 CPU-µs each; 200,000 devices of which none comes again
-//! soon, which saves least, 38 -> 33, about the spread; at a paced 10,000/s, where the fixed cost of
-//! a transaction rules, no difference.
-//!
-//! Invariants: the newest value of a device is the last one in the journal, and if there is none,
-//! the one in the tree; journal rows are deleted oldest first, and only after every value in them is
-//! in the tree or in a newer row.
+//! Invariants: a file is begun anew only when the tree has what it held; what the tree says is folded
+//! is never folded again, what it does not say is read from the files when they are opened.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
 
-use bytes::Bytes;
-use gnomon_host::port::Committed;
-use redb::{ReadTransaction, ReadableTable, WriteTransaction};
+use super::Core;
+use super::error::{Failure, OpenError};
+use super::fold::{Folder, Job};
+use super::pending::Pending;
+use super::wal::{Disk, Found, Wal};
 
-use super::error::Failure;
-use super::file::{JOURNAL, RECORDS};
-use super::inbox::{Commit, RecordRow};
-use super::rows;
+/// A file may grow to this many times its usual size while the other one is being folded; then
+/// writers wait.
+const PATIENCE: u64 = 4;
 
-/// A value that is in the journal and not yet in the tree.
-#[derive(Clone)]
-struct Fresh {
-    value: Bytes,
-    /// The journal's row that holds it.
-    sequence: u64,
-}
-
-type Map = BTreeMap<String, Fresh>;
-
-/// Durable values that the tree does not have yet; readers look here first.
-#[derive(Default)]
-pub(crate) struct Overlay {
-    map: Mutex<Map>,
-}
-
-impl Overlay {
-    fn lock(&self) -> MutexGuard<'_, Map> {
-        self.map.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn get(&self, key: &str) -> Option<Fresh> {
-        self.lock().get(key).cloned()
-    }
-
-    /// The value of each key, if it is here.
-    pub(super) fn find(&self, keys: &[String]) -> Vec<Option<Bytes>> {
-        let map = self.lock();
-        keys.iter().map(|key| map.get(key).map(|fresh| fresh.value.clone())).collect()
-    }
-
-    /// Up to `count_max` keys of `start..end`, in order.
-    pub(super) fn keys(&self, start: &str, end: Option<&str>, count_max: usize) -> Vec<String> {
-        let map = self.lock();
-        let from = map.range::<str, _>((
-            std::ops::Bound::Included(start),
-            end.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded),
-        ));
-        from.map(|(key, _)| key.clone()).take(count_max).collect()
-    }
-
-    /// Rebuilds it from the journal; the number of the journal's last row.
-    pub(super) fn reload(&self, transaction: &ReadTransaction) -> Result<u64, redb::Error> {
-        let mut map = self.lock();
-        map.clear();
-        let mut last = 0;
-        for row in transaction.open_table(JOURNAL)?.range::<u64>(..)? {
-            let (sequence, row) = row?;
-            last = sequence.value();
-            rows::each(row.value(), |key, value| {
-                let value = Bytes::copy_from_slice(value);
-                map.insert(key.to_owned(), Fresh { value, sequence: last });
-            });
-        }
-        Ok(last)
-    }
-}
-
-/// The writer's side.
 pub(super) struct Journal {
+    /// Written now.
+    active: Wal,
+    /// Folded, or being folded.
+    resting: Wal,
+    pending: Pending,
+    folder: Folder,
     bytes_max: u64,
-    /// Last row written.
-    last: u64,
-    /// Bytes journaled since the fold began.
-    bytes: u64,
-    /// Keys yet to be folded, sorted.
-    folding: VecDeque<String>,
-    /// Rows up to here are being folded.
-    fold_through: u64,
-    /// Rows up to here are deleted.
-    gone_through: u64,
-}
-
-/// What a transaction wrote, to be shown to readers once it is durable.
-#[derive(Default)]
-pub(super) struct Staged {
-    written: Map,
-    folded: Vec<String>,
 }
 
 impl Journal {
-    pub(super) fn new(bytes_max: u64, last: u64) -> Self {
-        let mut journal = Self {
-            bytes_max,
-            last: 0,
-            bytes: 0,
-            folding: VecDeque::new(),
-            fold_through: 0,
-            gone_through: 0,
-        };
-        journal.restart(last);
-        journal
+    /// Reads both files and folds what the tree does not have; blocks.
+    pub(super) fn open(
+        core: &Arc<Core>,
+        dir: &Path,
+        logs: [Disk; 2],
+        bytes_max: u64,
+    ) -> Result<Self, OpenError> {
+        let fault = |failure| OpenError::of_failure(dir, failure);
+        let folder = Folder::start(Arc::clone(core));
+        let folder = folder.map_err(|source| OpenError::Io { dir: dir.into(), source })?;
+        let [active, resting] = recover(core, logs, bytes_max).map_err(fault)?;
+        let pending = Pending::new(active.generation());
+        Ok(Self { active, resting, pending, folder, bytes_max })
     }
 
-    /// Begins anew after the overlay was rebuilt: what is in the journal is folded next.
-    pub(super) fn restart(&mut self, last: u64) {
-        self.last = last;
-        self.bytes = if last > 0 { self.bytes_max } else { 0 };
-        self.folding.clear();
-        (self.fold_through, self.gone_through) = (0, 0);
+    /// Generation being written.
+    pub(super) fn generation(&self) -> u64 {
+        self.active.generation()
     }
 
-    /// Writes the records whose revision is as expected, and folds some older ones.
-    pub(super) fn commit(
-        &mut self,
-        transaction: &WriteTransaction,
-        overlay: &Overlay,
-        commits: &mut [Commit],
-    ) -> Result<(Vec<Vec<Committed>>, Staged), Failure> {
-        let mut staged = Staged::default();
-        if commits.is_empty() {
-            return Ok((Vec::new(), staged));
+    /// Makes ready for a frame: opens everything again after an error, and lets the files change
+    /// places when it is time. Memory is rebuilt if there was an error.
+    pub(super) fn ready(&mut self, core: &Core) -> Result<(), Failure> {
+        if !core.file.is_open() {
+            // Its failure, if any, is why the file is closed.
+            let _ = self.folder.wait();
+            let logs = core.file.reopen()?;
+            [self.active, self.resting] = recover(core, logs, self.bytes_max)?;
+            self.pending = Pending::new(self.active.generation());
         }
-        let before = self.last;
-        let answers = self.write(transaction, overlay, commits, &mut staged)?;
-        // Twice as fast as the journal grows, so that a fold is over before the next is due.
-        self.fold(transaction, overlay, 2 * staged.written.len(), &mut staged)?;
-        self.delete_rows(transaction, 2 * (self.last - before) as usize)?;
-        Ok((answers, staged))
-    }
-
-    fn write(
-        &mut self,
-        transaction: &WriteTransaction,
-        overlay: &Overlay,
-        commits: &mut [Commit],
-        staged: &mut Staged,
-    ) -> Result<Vec<Vec<Committed>>, Failure> {
-        let records = transaction.open_table(RECORDS)?;
-        let mut packer = Packer { sequence: self.last + 1, row: Vec::new(), full: Vec::new() };
-        let mut one = |row: RecordRow| -> Result<Committed, Failure> {
-            let fresh = staged.written.get(&row.key).cloned().or_else(|| overlay.get(&row.key));
-            let found = match fresh {
-                Some(fresh) => revision(&fresh.value),
-                None => records.get(&*row.key)?.map_or(0, |value| revision(value.value())),
-            };
-            if found != row.expected_revision {
-                return Ok(Committed::Conflict);
-            }
-            let sequence = packer.push(&row.key, &row.value);
-            staged.written.insert(row.key, Fresh { value: row.value, sequence });
-            Ok(Committed::Done { revision: found + 1 })
-        };
-        let mut all = |commit: &mut Commit| {
-            std::mem::take(&mut commit.rows).into_iter().map(&mut one).collect()
-        };
-        let answers = commits.iter_mut().map(&mut all).collect::<Result<_, _>>()?;
-        self.insert(transaction, packer)?;
-        Ok(answers)
-    }
-
-    fn insert(&mut self, transaction: &WriteTransaction, packer: Packer) -> Result<(), Failure> {
-        let mut journal = transaction.open_table(JOURNAL)?;
-        let rows = packer.full.into_iter().chain([packer.row]);
-        for row in rows.filter(|row| !row.is_empty()) {
-            self.last += 1;
-            self.bytes += row.len() as u64;
-            journal.insert(self.last, &*row)?;
+        let bytes = self.active.bytes();
+        if bytes >= self.bytes_max && !self.folder.is_busy()? {
+            self.change(core)?;
+        } else if bytes >= PATIENCE * self.bytes_max {
+            self.folder.wait()?;
+            self.change(core)?;
         }
         Ok(())
     }
 
-    /// Moves up to `count_max` values into the tree.
-    fn fold(
-        &mut self,
-        transaction: &WriteTransaction,
-        overlay: &Overlay,
-        count_max: usize,
-        staged: &mut Staged,
-    ) -> Result<(), Failure> {
-        if self.bytes >= self.bytes_max && self.gone_through == self.fold_through {
-            self.begin_fold(&overlay.lock());
-        }
-        if self.folding.is_empty() {
+    /// Asks that messages of a log up to `last` be dropped from the tree with the next fold.
+    pub(super) fn drop_through(&mut self, log: u32, last: u64) {
+        self.pending.drop_through(log, last);
+    }
+
+    /// Makes a frame durable.
+    pub(super) fn write(&mut self, frame: &[u8]) -> Result<(), Failure> {
+        self.active.append(frame)?;
+        self.pending.absorb(frame)
+    }
+
+    /// Folds everything that is durable; blocks.
+    pub(super) fn fold_all(&mut self, core: &Core) -> Result<(), Failure> {
+        self.folder.wait()?;
+        self.ready(core)?;
+        self.folder.wait()?;
+        self.change(core)?;
+        self.folder.wait()
+    }
+
+    /// Begins the other file, and has what this one holds folded; all of it is published.
+    fn change(&mut self, core: &Core) -> Result<(), Failure> {
+        if self.active.bytes() == 0 {
+            // A generation without a frame would leave a gap that looks like a loss.
             return Ok(());
         }
-        let mut records = transaction.open_table(RECORDS)?;
-        for key in self.folding.drain(..count_max.min(self.folding.len())) {
-            // One that was written since is in a newer row, and folded with that.
-            let fresh = overlay.get(&key).filter(|fresh| fresh.sequence <= self.fold_through);
-            if let Some(fresh) = fresh.filter(|_| !staged.written.contains_key(&key)) {
-                records.insert(&*key, &*fresh.value)?;
-                staged.folded.push(key);
-            }
-        }
-        Ok(())
-    }
-
-    /// What this very transaction wrote is not in the overlay yet, so its rows stay.
-    fn begin_fold(&mut self, overlay: &Map) {
-        let Some(newest) = overlay.values().map(|fresh| fresh.sequence).max() else { return };
-        self.bytes = 0;
-        self.fold_through = newest;
-        self.folding = overlay.keys().cloned().collect();
-    }
-
-    /// Deletes up to about `count_max` rows whose values have all been folded.
-    fn delete_rows(
-        &mut self,
-        transaction: &WriteTransaction,
-        count_max: usize,
-    ) -> Result<(), Failure> {
-        if !self.folding.is_empty() || self.gone_through == self.fold_through {
-            return Ok(());
-        }
-        let mut journal = transaction.open_table(JOURNAL)?;
-        let folded = journal.extract_from_if(..=self.fold_through, |_, _| true)?;
-        self.gone_through = self.fold_through;
-        for row in folded.take(count_max + ROWS_DELETED_MIN) {
-            self.gone_through = row?.0.value();
-        }
-        Ok(())
-    }
-
-    /// Shows readers what a transaction wrote.
-    pub(super) fn publish(&self, overlay: &Overlay, staged: Staged) {
-        let mut map = overlay.lock();
-        for key in staged.folded {
-            map.remove(&key);
-        }
-        map.extend(staged.written);
+        let (generation, frame) = (self.active.generation() + 1, self.active.frame());
+        let length_max = 2 * self.bytes_max;
+        self.resting.begin(generation, frame, core.file.identity(), length_max)?;
+        std::mem::swap(&mut self.active, &mut self.resting);
+        let pending = std::mem::replace(&mut self.pending, Pending::new(generation));
+        let through = core.logs.cells.iter().map(|cell| cell.lock().published()).collect();
+        self.folder.fold(Job { pending, through })
     }
 }
 
-/// Rows deleted in a transaction at least, when any may be.
-const ROWS_DELETED_MIN: usize = 8;
-
-/// Packs values into rows.
-struct Packer {
-    /// Of the row being packed.
-    sequence: u64,
-    row: Vec<u8>,
-    full: Vec<Vec<u8>>,
-}
-
-impl Packer {
-    /// Adds a value; the sequence of its row.
-    fn push(&mut self, key: &str, value: &[u8]) -> u64 {
-        if rows::is_full(&self.row, key, value) {
-            self.full.push(std::mem::take(&mut self.row));
-            self.sequence += 1;
-        }
-        rows::push(&mut self.row, key, value);
-        self.sequence
+/// Folds what the files hold and the tree does not, rebuilds memory, and begins a new generation: the
+/// file to write, and the other one.
+fn recover(core: &Core, logs: [Disk; 2], bytes_max: u64) -> Result<[Wal; 2], Failure> {
+    let [one, other] = logs;
+    let (one, other) = (Wal::new(one)?, Wal::new(other)?);
+    let folded = core.file.folded()?;
+    let identity = core.file.identity();
+    let found = [one.read(identity)?, other.read(identity)?];
+    let mut found: Vec<Found> =
+        found.into_iter().flatten().filter(|found| found.generation > folded).collect();
+    found.sort_unstable_by_key(|found| found.generation);
+    check(&found, folded)?;
+    let last = found.last().map_or(folded, |found| found.generation);
+    for found in &found {
+        let mut pending = Pending::new(found.generation);
+        found.frames.iter().try_for_each(|frame| pending.absorb(frame))?;
+        let transaction = core.file.begin()?;
+        pending.fold(&transaction)?;
+        transaction.commit()?;
     }
+    core.reload()?;
+    let mut wals = [one, other];
+    wals[0].begin(last + 1, 0, identity, 2 * bytes_max)?;
+    Ok(wals)
 }
 
-/// Revision of a record's row; 0 if it is too short to be one.
-pub(super) fn revision(row: &[u8]) -> u64 {
-    row.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+/// Whether generations follow each other without a gap. A file that ends early is a torn write, and
+/// that can only be the newest.
+fn check(found: &[Found], folded: u64) -> Result<(), Failure> {
+    let mut generation = folded;
+    let mut next = None;
+    for found in found {
+        let follows = next.is_none_or(|next| next == found.first);
+        if found.generation != generation + 1 || !follows {
+            let reason = format!(
+                "generation {} of the write-ahead log does not follow what is before it",
+                found.generation
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidData, reason).into());
+        }
+        (generation, next) = (found.generation, Some(found.first + found.frames.len() as u64));
+    }
+    Ok(())
 }

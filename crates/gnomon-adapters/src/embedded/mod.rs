@@ -1,25 +1,33 @@
 //! Queue, store and sessions in one file, `gnomon.redb`, with nothing to install.
 //!
-//! One thread writes. It takes everything that waits, applies it in one transaction, makes that
-//! durable, and answers: so a thousand callers share one fsync, and a lone one waits for nobody.
-//! What was just appended is delivered from memory; the file is read only by consumers that fell
-//! behind.
+//! One thread writes. It takes everything that waits, puts it into one frame of a write-ahead log,
+//! makes that durable, and answers: so a thousand callers share one fsync, and a lone one waits for
+//! nobody. From time to time another thread folds what the log holds into the tree of `gnomon.redb`,
+//! in one transaction. What was just appended is delivered from memory; the tree is read only by
+//! consumers that fell behind.
+//!
+//! The path of a write: `inbox` -> `writer` -> `journal` (`wal`: bytes on disk, `frame`: what they
+//! say) -> answers; later `pending` -> `fold` -> `file`.
 //!
 //! Invariants: nothing is answered, delivered or counted before it is durable, except
-//! acknowledgements, which follow within 50 ms; after an IO error the file is opened anew and memory
-//! is rebuilt from it.
+//! acknowledgements, which follow within 50 ms; after an IO error the files are opened anew and
+//! memory is rebuilt from them.
 //! Never: two processes on one directory.
 
 mod error;
 mod file;
+mod fold;
+mod frame;
 mod inbox;
 mod journal;
+mod pending;
 mod queue;
 mod rows;
 mod sessions;
 mod store;
 #[cfg(test)]
 mod tests;
+mod wal;
 mod writer;
 
 use std::path::Path;
@@ -33,8 +41,10 @@ use tokio::sync::oneshot;
 pub use self::error::OpenError;
 use self::file::File;
 use self::inbox::Inbox;
-use self::journal::{Journal, Overlay};
+use self::journal::Journal;
+use self::pending::Overlay;
 pub use self::queue::EmbeddedConsumer;
+use self::wal::Disk;
 use self::writer::Writer;
 use crate::bounds::QueueBounds;
 use crate::log::Tail;
@@ -51,10 +61,10 @@ pub struct EmbeddedOptions {
     pub cache_bytes: usize,
     /// Memory for undelivered messages, for each log.
     pub tail_bytes: u64,
-    /// Bytes of records that are journaled before they are folded into the tree. More means fewer
-    /// writes for devices that report often, and up to twice as much memory.
+    /// Bytes that are logged before they are folded into the tree, about. More means fewer writes for
+    /// devices that report often, up to three times as much memory, and a longer start after a crash.
     pub journal_bytes: u64,
-    /// Time between the beginnings of two commits at least, while several requests come at once; a
+    /// Time between the beginnings of two frames at least, while several requests come at once; a
     /// lone request, and any after a pause, waits for nothing. Longer means less work for each
     /// message and more waiting.
     pub commit_interval: Duration,
@@ -70,7 +80,7 @@ impl EmbeddedOptions {
             cache_bytes: 64 << 20,
             tail_bytes: 8 << 20,
             journal_bytes: 32 << 20,
-            commit_interval: Duration::from_millis(2),
+            commit_interval: Duration::from_millis(1),
         }
     }
 }
@@ -134,15 +144,18 @@ impl Embedded {
         Self::start(dir, File::open(dir, &options)?, &options)
     }
 
-    fn start(dir: &Path, file: File, options: &EmbeddedOptions) -> Result<Self, OpenError> {
+    fn start(
+        dir: &Path,
+        (file, wals): (File, [Disk; 2]),
+        options: &EmbeddedOptions,
+    ) -> Result<Self, OpenError> {
         let keep = Tail::Bytes(options.tail_bytes);
         let logs = Logs::new(options.partitions, &options.bounds, keep);
         let closed = AtomicBool::new(false);
         let (inbox, transactions) = (Inbox::default(), AtomicU64::new(0));
         let overlay = Overlay::default();
         let core = Arc::new(Core { file, logs, inbox, overlay, closed, transactions });
-        let last = core.reload().map_err(|error| OpenError::of_redb(dir, error))?;
-        let journal = Journal::new(options.journal_bytes, last);
+        let journal = Journal::open(&core, dir, wals, options.journal_bytes)?;
         let writer = Writer::new(Arc::clone(&core), journal, options.commit_interval);
         let thread = std::thread::Builder::new()
             .name("gnomon-writer".into())
@@ -160,7 +173,7 @@ impl Embedded {
         let _ = closed.await;
     }
 
-    /// Transactions made durable since it was opened.
+    /// Frames made durable since it was opened.
     #[must_use]
     pub fn transactions(&self) -> u64 {
         self.core().transactions.load(Ordering::Relaxed)

@@ -54,8 +54,19 @@ impl Queue for Embedded {
         if core.is_closed() {
             return Err(QueueError::Closed);
         }
-        let last = core.logs.cell(log).lock().published();
-        read_blocking(&self.life, log, position, last, count_max).await
+        // What is dropped may stand in the tree a while longer.
+        let (position, last, fresh) = {
+            let state = core.logs.cell(log).lock();
+            let position = position.max(state.first());
+            (position, state.tail_first() - 1, state.read(position, count_max))
+        };
+        if position > last {
+            return Ok(fresh);
+        }
+        let mut found = read_blocking(&self.life, log, position, last, count_max).await?;
+        found.extend(fresh);
+        found.truncate(count_max);
+        Ok(found)
     }
 
     async fn counts(&self, log: Log) -> Result<Counts, QueueError> {

@@ -18,6 +18,11 @@ pub(super) fn is_full(row: &[u8], id: &str, body: &[u8]) -> bool {
     !row.is_empty() && row.len() + HEAD_BYTES + id.len() + body.len() > ROW_BYTES_MAX
 }
 
+/// Whether a row of this many bytes may be added to another one.
+pub(super) fn fits(row: &[u8], bytes: usize) -> bool {
+    row.len() + bytes <= ROW_BYTES_MAX
+}
+
 /// Adds a message to a row.
 pub(super) fn push(row: &mut Vec<u8>, id: &str, body: &[u8]) {
     let id_bytes = u16::try_from(id.len()).expect("append refuses longer ids");

@@ -18,6 +18,9 @@ impl Sessions for Embedded {
         if self.core().is_closed() {
             return Err(StoreError::Closed);
         }
+        let (reply, done) = oneshot::channel();
+        self.core().inbox.fold(reply).map_err(|refused| refused.store())?;
+        done.await.map_err(|_| ended().store())?.map_err(|failure| failure.store())?;
         let core = Arc::clone(&self.life.core);
         let loaded = tokio::task::spawn_blocking(move || core.load_sessions()).await;
         loaded.map_err(|_| ended().store())?.map_err(|failure| failure.store())
@@ -54,13 +57,13 @@ impl Core {
 }
 
 /// Makes all changes in order.
-pub(super) fn apply(transaction: &WriteTransaction, all: &[Change]) -> Result<(), Failure> {
+pub(super) fn apply(transaction: &WriteTransaction, all: &[SessionChange]) -> Result<(), Failure> {
     if all.is_empty() {
         return Ok(());
     }
     let mut sessions = transaction.open_table(SESSIONS)?;
     let mut messages = transaction.open_table(SESSION_MESSAGES)?;
-    let mut changes = all.iter().flat_map(|one| &one.changes);
+    let mut changes = all.iter();
     changes.try_for_each(|change| apply_one(&mut sessions, &mut messages, change))
 }
 

@@ -12,12 +12,16 @@ use tokio::sync::oneshot;
 use super::error::Failure;
 use super::file::RECORDS;
 use super::inbox::{Commit, RecordRow};
-use super::journal::revision;
 use super::queue::ended;
 use super::{Core, Embedded};
 use crate::memory::page;
 
 const REVISION_BYTES: usize = 8;
+
+/// Revision of a record's row; 0 if it is too short to be one.
+pub(super) fn revision(row: &[u8]) -> u64 {
+    row.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
 
 /// Key of a device: product, zero byte, device.
 fn key(device: &DeviceKey) -> String {
@@ -89,6 +93,17 @@ impl Store for Embedded {
 }
 
 impl Core {
+    /// Revision of a record as it is durable; 0 when there is none.
+    pub(super) fn revision(&self, key: &str) -> Result<u64, Failure> {
+        if let Some(row) = self.overlay.get(key) {
+            return Ok(revision(&row));
+        }
+        self.file.read(|transaction| {
+            let found = transaction.open_table(RECORDS)?.get(key)?;
+            Ok(found.map_or(0, |row| revision(row.value())))
+        })
+    }
+
     /// Fills in the rows that are missing, as far as the tree has them.
     fn find(&self, keys: &[String], rows: &mut [Option<Bytes>]) -> Result<(), Failure> {
         self.file.read(|transaction| {

@@ -12,7 +12,7 @@ use gnomon_host::port::{
 use gnomon_model::{DeviceKey, Record};
 use redb::StorageBackend;
 
-use super::file::{File, describe};
+use super::file::{File, Opened, describe};
 use super::{Embedded, EmbeddedOptions};
 
 const LOG: Log = Log { stream: Stream::Telemetry, partition: 0 };
@@ -129,17 +129,42 @@ fn options() -> EmbeddedOptions {
     }
 }
 
+/// The disks of the tree and of the two files of the log.
+#[derive(Debug, Clone, Default)]
+struct Disks([Disk; 3]);
+
+impl Disks {
+    fn fail_after(&self, operations: u32, kind: io::ErrorKind) {
+        self.0.iter().for_each(|disk| disk.fail_after(operations, kind));
+    }
+
+    fn heal(&self) {
+        self.0.iter().for_each(Disk::heal);
+    }
+
+    fn draw(&self, sides: u64) -> u64 {
+        self.0[0].lock().draw(sides)
+    }
+
+    fn cut_power(&self) {
+        self.0.iter().for_each(|disk| disk.lock().cut_power());
+    }
+}
+
 fn open_database(disk: &Disk) -> Result<redb::Database, redb::Error> {
     Ok(redb::Database::builder().set_cache_size(1 << 20).create_with_backend(disk.clone())?)
 }
 
-fn open(disk: &Disk) -> Embedded {
+fn open(disks: &Disks) -> Embedded {
     let dir = Path::new("disk");
-    if disk.lock().current.is_empty() {
-        describe(&open_database(disk).unwrap(), &options()).unwrap();
+    if disks.0[0].lock().current.is_empty() {
+        describe(&open_database(&disks.0[0]).unwrap(), &options()).unwrap();
     }
-    let again = disk.clone();
-    let opener = Box::new(move || open_database(&again));
+    let [tree, a, b] = disks.0.clone();
+    let opener = Box::new(move || {
+        let database = open_database(&tree)?;
+        Ok(Opened { database, logs: Ok([Box::new(a.clone()), Box::new(b.clone())]) })
+    });
     let file = File::with_opener(dir, &options(), opener).unwrap();
     Embedded::start(dir, file, &options()).unwrap()
 }
@@ -171,7 +196,7 @@ async fn revision(store: &Embedded, number: u64) -> u64 {
 
 #[tokio::test]
 async fn after_a_disk_error_the_writer_opens_the_file_again() {
-    let disk = Disk::default();
+    let disk = Disks::default();
     let embedded = open(&disk);
     embedded.append(vec![message(1)]).await.unwrap();
     embedded.commit(&[write(1, 0)]).await.unwrap();
@@ -196,7 +221,7 @@ async fn after_a_disk_error_the_writer_opens_the_file_again() {
 
 #[tokio::test]
 async fn a_full_disk_is_told_as_full_and_recovers() {
-    let disk = Disk::default();
+    let disk = Disks::default();
     let embedded = open(&disk);
     disk.fail_after(0, io::ErrorKind::StorageFull);
     for _ in 0..3 {
@@ -210,7 +235,7 @@ async fn a_full_disk_is_told_as_full_and_recovers() {
 
 #[tokio::test]
 async fn acknowledgements_outlive_a_disk_error() {
-    let disk = Disk::default();
+    let disk = Disks::default();
     let embedded = open(&disk);
     embedded.append((1..=5).map(message).collect()).await.unwrap();
     let mut consumer = embedded.consume(LOG).await.unwrap();
@@ -288,25 +313,27 @@ impl Expected {
 }
 
 /// One life of the process, up to a power cut at a random write or sync.
-async fn live(disk: &Disk, expected: &mut Expected, next: &mut u64) {
+async fn live(disk: &Disks, expected: &mut Expected, next: &mut u64) {
     let embedded = open(disk);
     expected.check(&embedded).await;
-    let operations = disk.lock().draw(150) as u32;
+    let operations = disk.draw(150) as u32;
     disk.fail_after(operations, io::ErrorKind::Other);
     // After the first error nothing more is asked: what would be answered is tested elsewhere.
     while expected.unsure.is_empty() && expected.revisions.values().all(|(a, b)| a == b) {
-        let draw = disk.lock().draw(1 << 20);
+        let draw = disk.draw(1 << 20);
         expected.work(&embedded, next, draw).await;
     }
     drop(embedded);
-    disk.lock().cut_power();
+    disk.cut_power();
 }
 
 #[tokio::test]
 async fn a_power_cut_at_any_write_loses_nothing_answered() {
     for seed in 0..12 {
-        let disk = Disk::default();
-        disk.lock().seed = seed;
+        let disk = Disks::default();
+        for (number, one) in disk.0.iter().enumerate() {
+            one.lock().seed = 3 * seed + number as u64;
+        }
         let (mut expected, mut next) = (Expected::default(), 1);
         for _ in 0..12 {
             live(&disk, &mut expected, &mut next).await;

@@ -1,25 +1,23 @@
-//! The one thread that writes: everything that waits in one transaction, then the answers.
+//! The one thread that writes: everything that waits in one frame of the log, then the answers.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use gnomon_host::port::{Committed, QueueError};
-use redb::WriteTransaction;
 use tokio::sync::oneshot;
 
-use super::Core;
 use super::error::Failure;
-use super::file::{MARKS, MESSAGES, number};
-use super::inbox::{Batch, Work};
-use super::journal::{Journal, Staged};
-use super::{rows, sessions};
+use super::file::number;
+use super::inbox::{Batch, Commit, Fold, RecordRow, Work};
+use super::journal::Journal;
+use super::store::revision;
+use super::{Core, frame, rows};
 use crate::logs::Cell;
 
-/// Rows that retention drops from a log in one transaction, so that none takes long.
-const ROWS_DROPPED_MAX: usize = 256;
-
-/// Requests in a transaction from which on the next one may wait for company; fewer come from callers
+/// Requests in a frame from which on the next one may wait for company; fewer come from callers
 /// that do one thing after another, whom waiting would only slow down.
 const PACED_FROM: usize = 4;
 
@@ -27,17 +25,18 @@ pub(super) struct Writer {
     core: Arc<Core>,
     journal: Journal,
     interval: Duration,
+    frame: Vec<u8>,
     row: Vec<u8>,
 }
 
-/// What a transaction will answer once it is durable.
+/// What a frame will answer once it is durable.
 struct Answers {
     appends: Vec<Result<(), QueueError>>,
     commits: Vec<Vec<Committed>>,
     /// Places of the logs that have something to publish.
     touched: Vec<usize>,
     /// Records that readers are to see.
-    staged: Staged,
+    written: HashMap<String, Bytes>,
 }
 
 /// Lets go of all who wait if the writer ends in whatever way.
@@ -52,14 +51,20 @@ impl Drop for Ending {
 
 impl Writer {
     pub(super) fn new(core: Arc<Core>, journal: Journal, interval: Duration) -> Self {
-        Self { core, journal, interval, row: Vec::new() }
+        Self { core, journal, interval, frame: Vec::new(), row: Vec::new() }
     }
 
     pub(super) fn run(mut self) {
         let ending = Ending(Arc::clone(&self.core));
         let closers = self.work();
+        if let Err(failure) = self.journal.fold_all(&self.core) {
+            tracing::warn!(?failure, "fold at the end; the next start does it");
+        }
         drop(ending);
-        tell(closers);
+        for closer in closers {
+            // Whoever asked may have gone.
+            let _ = closer.send(());
+        }
     }
 
     fn work(&mut self) -> Vec<oneshot::Sender<()>> {
@@ -77,43 +82,81 @@ impl Writer {
     fn paced(&mut self, batch: Batch) {
         let (began, requests) = (Instant::now(), batch.len());
         self.write(batch);
-        // The next ones gather meanwhile: a lone append was measured at 140 CPU-µs, one among many
-        // at 2.4.
+        // The next ones gather meanwhile, and share one sync.
         if requests >= PACED_FROM {
             std::thread::sleep(self.interval.saturating_sub(began.elapsed()));
         }
     }
 
     fn write(&mut self, mut batch: Batch) {
+        let folds = std::mem::take(&mut batch.folds);
         match self.transact(&mut batch) {
             Ok(answers) => self.answer(batch, answers),
             Err(failure) => {
-                tracing::warn!(
-                    ?failure,
-                    requests = batch.len(),
-                    "transaction of the embedded file"
-                );
+                tracing::warn!(?failure, requests = batch.len(), "write to the embedded store");
                 self.core.file.close();
                 batch.fail(&failure);
             }
         }
+        self.fold(folds);
+    }
+
+    fn fold(&mut self, folds: Vec<Fold>) {
+        if folds.is_empty() {
+            return;
+        }
+        let done = self.journal.fold_all(&self.core);
+        if done.is_err() {
+            self.core.file.close();
+        }
+        for fold in folds {
+            let _ = fold.send(done.clone());
+        }
     }
 
     fn transact(&mut self, batch: &mut Batch) -> Result<Answers, Failure> {
-        if !self.core.file.is_open() {
-            self.core.file.reopen()?;
-            let last = self.core.reload()?;
-            self.journal.restart(last);
+        self.journal.ready(&self.core)?;
+        self.frame.clear();
+        let (commits, written) = self.commit(&mut batch.commits)?;
+        for change in batch.changes.iter().flat_map(|one| &one.changes) {
+            frame::push_session(&mut self.frame, change);
         }
-        let transaction = self.core.file.begin()?;
-        let (commits, staged) =
-            self.journal.commit(&transaction, &self.core.overlay, &mut batch.commits)?;
-        sessions::apply(&transaction, &batch.changes)?;
         let (appends, touched) = self.append(batch);
-        self.keep(&transaction, &touched)?;
-        transaction.commit()?;
-        self.core.transactions.fetch_add(1, Ordering::Relaxed);
-        Ok(Answers { appends, commits, touched, staged })
+        self.keep(&touched);
+        if !self.frame.is_empty() {
+            self.journal.write(&self.frame)?;
+            self.core.transactions.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(Answers { appends, commits, touched, written })
+    }
+
+    /// Puts the records into the frame whose revision is as expected.
+    fn commit(
+        &mut self,
+        commits: &mut [Commit],
+    ) -> Result<(Vec<Vec<Committed>>, HashMap<String, Bytes>), Failure> {
+        let mut written: HashMap<String, Bytes> = HashMap::new();
+        self.row.clear();
+        let mut one = |row: RecordRow| -> Result<Committed, Failure> {
+            let found = match written.get(&row.key) {
+                Some(value) => revision(value),
+                None => self.core.revision(&row.key)?,
+            };
+            if found != row.expected_revision {
+                return Ok(Committed::Conflict);
+            }
+            rows::push(&mut self.row, &row.key, &row.value);
+            written.insert(row.key, row.value);
+            Ok(Committed::Done { revision: found + 1 })
+        };
+        let mut all = |commit: &mut Commit| {
+            std::mem::take(&mut commit.rows).into_iter().map(&mut one).collect()
+        };
+        let answers = commits.iter_mut().map(&mut all).collect::<Result<_, _>>()?;
+        if !self.row.is_empty() {
+            frame::push_records(&mut self.frame, &self.row);
+        }
+        Ok((answers, written))
     }
 
     /// Appends in memory, unpublished: a failure rebuilds memory from the file.
@@ -129,47 +172,45 @@ impl Writer {
         (answers, touched)
     }
 
-    /// Writes what is new in the logs: messages, marks, and what retention drops.
-    fn keep(&mut self, transaction: &WriteTransaction, touched: &[usize]) -> Result<(), Failure> {
+    /// Puts into the frame what is new in the logs: messages, and marks after retention has dropped
+    /// what need not be kept.
+    fn keep(&mut self, touched: &[usize]) {
         let core = Arc::clone(&self.core);
         for index in touched {
-            self.keep_messages(transaction, &core.logs.cells[*index])?;
+            self.keep_messages(&core.logs.cells[*index]);
         }
         for (index, cell) in core.logs.cells.iter().enumerate() {
-            let dirty = cell.take_dirty();
-            if dirty || touched.binary_search(&index).is_ok() {
-                keep_marks(transaction, cell, dirty)?;
+            if cell.take_dirty() || touched.binary_search(&index).is_ok() {
+                let mut state = cell.lock();
+                if let Some(last) = state.expendable() {
+                    state.drop_through(last);
+                    self.journal.drop_through(number(cell.log), last);
+                }
+                frame::push_marks(&mut self.frame, number(cell.log), state.marks());
             }
         }
-        Ok(())
     }
 
-    fn keep_messages(
-        &mut self,
-        transaction: &WriteTransaction,
-        cell: &Cell,
-    ) -> Result<(), Failure> {
-        let mut messages = transaction.open_table(MESSAGES)?;
+    fn keep_messages(&mut self, cell: &Cell) {
         let number = number(cell.log);
         let state = cell.lock();
         let mut first = state.published() + 1;
         self.row.clear();
         for one in state.unpublished() {
             if rows::is_full(&self.row, &one.id, &one.body) {
-                messages.insert((number, first), &*self.row)?;
+                frame::push_messages(&mut self.frame, number, first, &self.row);
                 first = one.position;
                 self.row.clear();
             }
             rows::push(&mut self.row, &one.id, &one.body);
         }
         if !self.row.is_empty() {
-            messages.insert((number, first), &*self.row)?;
+            frame::push_messages(&mut self.frame, number, first, &self.row);
         }
-        Ok(())
     }
 
     fn answer(&self, batch: Batch, answers: Answers) {
-        self.journal.publish(&self.core.overlay, answers.staged);
+        self.core.overlay.publish(answers.written, self.journal.generation());
         for index in answers.touched {
             self.core.logs.cells[index].publish();
         }
@@ -184,48 +225,4 @@ impl Writer {
             let _ = change.reply.send(Ok(()));
         }
     }
-}
-
-fn tell(closers: Vec<oneshot::Sender<()>>) {
-    for closer in closers {
-        let _ = closer.send(());
-    }
-}
-
-/// Drops what the log need not keep, and writes its marks if either changed.
-fn keep_marks(transaction: &WriteTransaction, cell: &Cell, dirty: bool) -> Result<(), Failure> {
-    let mut state = cell.lock();
-    let expendable = state.expendable();
-    if !dirty && expendable.is_none() {
-        return Ok(());
-    }
-    let number = number(cell.log);
-    if let Some(last) = expendable {
-        let dropped = drop_rows(transaction, number, state.first(), last)?;
-        state.drop_through(dropped);
-    }
-    let marks = state.marks();
-    drop(state);
-    let row = (marks.appended, marks.floor, marks.dropped);
-    transaction.open_table(MARKS)?.insert(number, row)?;
-    Ok(())
-}
-
-/// Deletes whole rows of `first..=last`; the last position that is gone.
-fn drop_rows(
-    transaction: &WriteTransaction,
-    number: u32,
-    first: u64,
-    last: u64,
-) -> Result<u64, Failure> {
-    let mut messages = transaction.open_table(MESSAGES)?;
-    let mut gone = first - 1;
-    let range = (number, first)..=(number, last);
-    let whole =
-        |(_, first): (u32, u64), row: &[u8]| first + rows::each(row, |_, _| {}) as u64 - 1 <= last;
-    for row in messages.extract_from_if(range, whole)?.take(ROWS_DROPPED_MAX) {
-        let (key, row) = row?;
-        gone = key.value().1 + rows::each(row.value(), |_, _| {}) as u64 - 1;
-    }
-    Ok(gone)
 }
