@@ -111,7 +111,7 @@ fn log_of(number: u64) -> Log {
 
 fn message(log: Log, prefix: &str, number: u64, body: Bytes) -> Message {
     // As long as a UUID.
-    Message { log, id: format!("{prefix}{number:035}"), body }
+    Message { log, id: format!("{prefix}{number:035}"), device: None, body }
 }
 
 async fn join(mut tasks: JoinSet<Outcome>) -> Outcome {

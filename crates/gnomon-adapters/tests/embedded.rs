@@ -33,7 +33,7 @@ fn refusal(dir: &Path, options: EmbeddedOptions) -> OpenError {
 
 fn message(id: impl ToString) -> Message {
     let id = id.to_string();
-    Message { log: LOG, body: id.clone().into(), id }
+    Message { log: LOG, body: id.clone().into(), device: None, id }
 }
 
 fn write(number: u64, expected_revision: u64) -> Write {

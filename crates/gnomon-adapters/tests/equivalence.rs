@@ -99,7 +99,7 @@ impl<P: Queue + Store + Sessions> Side<P> {
             Step::Append(messages) => {
                 let message = |(log, id): &(usize, u16)| {
                     let (id, body) = (id.to_string(), vec![b'x'; usize::from(*id)].into());
-                    Message { log: LOGS[*log], id, body }
+                    Message { log: LOGS[*log], id, device: None, body }
                 };
                 let answer = self.port.append(messages.iter().map(message).collect()).await;
                 format!("{answer:?}")

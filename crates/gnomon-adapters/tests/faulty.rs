@@ -19,7 +19,7 @@ fn faulty(plan: &Plan) -> Faulty<Memory> {
 }
 
 fn message(id: u64) -> Message {
-    Message { log: LOG, id: id.to_string(), body: "".into() }
+    Message { log: LOG, id: id.to_string(), device: None, body: "".into() }
 }
 
 fn write(expected_revision: u64) -> Write {

@@ -56,13 +56,13 @@ impl Link {
         let log = Log { stream, partition: device.partition(self.board.partitions) };
         let envelope = Envelope { id: self.board.id(), device, received_at_ms: now_ms, what };
         let (id, body) = (envelope.id.to_string(), envelope.encode());
-        self.next.messages.push(Message { log, id, body });
+        self.next.messages.push(Message { log, id, device: Some(envelope.device), body });
     }
 
     fn add_downlink(&mut self, downlink: &Downlink) {
         let log = Log { stream: Stream::Downlink, partition: 0 };
         let (id, body) = (self.board.id().to_string(), downlink.encode());
-        self.next.messages.push(Message { log, id, body });
+        self.next.messages.push(Message { log, id, device: None, body });
     }
 
     /// Tells a device, on its own topic, that it may not publish on another's.

@@ -277,7 +277,9 @@ impl Link {
             Ok(()) => None,
             Err(_) if !self.wire.is_v5() => return true,
             Err(QueueError::Full { .. }) => Some(PublishAnswer::QuotaExceeded),
-            Err(QueueError::Unavailable { .. } | QueueError::Closed) => Some(PublishAnswer::Failed),
+            Err(
+                QueueError::Unavailable { .. } | QueueError::TooLarge { .. } | QueueError::Closed,
+            ) => Some(PublishAnswer::Failed),
         };
         self.appending = false;
         let count_max = self.board.options.pending_publishes_max.into();

@@ -99,7 +99,7 @@ impl<S: Store, Q: Queue> Driver<S, Q> {
         source: &Source,
         batch: &[Delivery],
         verdicts: &mut [Verdict],
-    ) -> (Vec<Group>, Vec<Outgoing>) {
+    ) -> (Vec<Group>, Vec<Message>) {
         let mut groups: Vec<Group> = Vec::new();
         let mut index: HashMap<DeviceKey, usize> = HashMap::new();
         let mut outgoing = Vec::new();
@@ -117,7 +117,7 @@ impl<S: Store, Q: Queue> Driver<S, Q> {
                 Err(error) => {
                     let reject = Reject::new(RejectKind::Internal, format!("{error:?}"));
                     let origin = source.position(delivery.position);
-                    outgoing.push(undecodable(F::NAME, &origin, delivery, &reject));
+                    outgoing.push(address(undecodable(F::NAME, &origin, delivery, &reject), None));
                     verdicts[slot] = Verdict::Dead(reject);
                 }
             }
@@ -133,7 +133,7 @@ impl<S: Store, Q: Queue> Driver<S, Q> {
         source: &Source,
         groups: Vec<Group>,
         verdicts: &mut [Verdict],
-        outgoing: &mut Vec<Outgoing>,
+        outgoing: &mut Vec<Message>,
     ) -> Vec<Group> {
         let Some(loaded) = self.load(&groups).await else { return Vec::new() };
         let mut decided = Vec::with_capacity(groups.len());
@@ -197,7 +197,7 @@ impl<S: Store, Q: Queue> Driver<S, Q> {
         &mut self,
         decided: Vec<(Group, Stepped)>,
         verdicts: &mut [Verdict],
-        outgoing: &mut Vec<Outgoing>,
+        outgoing: &mut Vec<Message>,
     ) -> Vec<Group> {
         let mut writes = Vec::new();
         let mut waiting = Vec::new();
@@ -244,13 +244,14 @@ impl<S: Store, Q: Queue> Driver<S, Q> {
         group: &Group,
         stepped: Stepped,
         verdicts: &mut [Verdict],
-        outgoing: &mut Vec<Outgoing>,
+        outgoing: &mut Vec<Message>,
     ) {
         for (slot, verdict) in group.slots.iter().zip(stepped.verdicts) {
             verdicts[*slot] = verdict;
         }
         self.watch.notes(&group.device, &stepped.notes);
-        outgoing.extend(stepped.outgoing);
+        let device = Some(&group.device);
+        outgoing.extend(stepped.outgoing.into_iter().map(|one| address(one, device)));
         if self.records.len() >= RECORDS_CACHED_MAX {
             self.records.clear();
         }
@@ -260,12 +261,11 @@ impl<S: Store, Q: Queue> Driver<S, Q> {
     }
 
     /// Publishes effects; true once the queue has them.
-    async fn publish(&self, outgoing: Vec<Outgoing>) -> bool {
+    async fn publish(&self, outgoing: Vec<Message>) -> bool {
         if outgoing.is_empty() {
             return true;
         }
-        let messages = outgoing.into_iter().map(address).collect();
-        match self.queue.append(messages).await {
+        match self.queue.append(outgoing).await {
             Ok(()) => true,
             Err(error) => {
                 warn!(error = %error, "publish effects");
@@ -275,8 +275,8 @@ impl<S: Store, Q: Queue> Driver<S, Q> {
     }
 }
 
-/// Gives an effect its place in the queue.
-fn address(outgoing: Outgoing) -> Message {
+/// Gives an effect of a device's step its place in the queue.
+fn address(outgoing: Outgoing, device: Option<&DeviceKey>) -> Message {
     use gnomon_model::Destination::{Caller, Dead, Topic};
     let (stream, body) = match &outgoing.to {
         Topic { topic, qos } => {
@@ -289,7 +289,8 @@ fn address(outgoing: Outgoing) -> Message {
         }
         Dead => (Stream::Dead, Bytes::from(outgoing.payload.into_bytes())),
     };
-    Message { log: Log { stream, partition: 0 }, id: outgoing.id, body }
+    let log = Log { stream, partition: 0 };
+    Message { log, id: outgoing.id, device: device.cloned(), body }
 }
 
 fn undecodable(function: &str, origin: &str, delivery: &Delivery, reject: &Reject) -> Outgoing {

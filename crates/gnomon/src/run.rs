@@ -225,7 +225,8 @@ async fn tell_offline(embedded: &Embedded, device: &DeviceKey, connection: Strin
     };
     let log = Log { stream: Stream::Telemetry, partition: device.partition(embedded.partitions()) };
     let (id, body) = (envelope.id.to_string(), envelope.encode());
-    let message = gnomon_host::port::Message { log, id, body };
+    let device_key = Some(device.clone());
+    let message = gnomon_host::port::Message { log, id, device: device_key, body };
     if let Err(error) = embedded.append(vec![message]).await {
         warn!(%device, error = %error, "tell that a device is offline");
     }

@@ -133,13 +133,13 @@ mod tests {
         let to = Destination::Caller { request: id(request) };
         let outgoing = Outgoing { id: format!("{request}.0"), to, payload: payload.to_owned() };
         let body = serde_json::to_vec(&outgoing).unwrap().into();
-        Message { log: LOG, id: outgoing.id, body }
+        Message { log: LOG, id: outgoing.id, device: None, body }
     }
 
     #[tokio::test]
     async fn every_answer_is_acknowledged_and_the_right_one_handed_out() {
         let memory = Memory::new(1);
-        let garbage = Message { log: LOG, id: "g".to_owned(), body: "garbage".into() };
+        let garbage = Message { log: LOG, id: "g".to_owned(), device: None, body: "garbage".into() };
         let desired = r#"{"desired":{"version":7}}"#;
         let messages = vec![garbage, message("unknown", desired), message("known", desired)];
         memory.append(messages).await.unwrap();

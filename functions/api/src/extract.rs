@@ -100,6 +100,7 @@ pub(crate) async fn append<Q: Queue>(
     envelope: &Envelope,
 ) -> Result<(), Problem> {
     let log = Log { stream, partition: envelope.device.partition(queue.partitions()) };
-    let message = Message { log, id: envelope.id.to_string(), body: envelope.encode() };
+    let (id, device) = (envelope.id.to_string(), Some(envelope.device.clone()));
+    let message = Message { log, id, device, body: envelope.encode() };
     Ok(queue.append(vec![message]).await?)
 }

@@ -81,14 +81,13 @@ pub(super) fn ended() -> Failure {
     Failure::Broken("the writer has ended".into())
 }
 
-/// A message that can never be stored is refused for ever, which the port has no better word for.
 fn check_size(message: &Message) -> Result<(), QueueError> {
     if message.id.len() <= ID_BYTES_MAX && message.body.len() <= BODY_BYTES_MAX {
         return Ok(());
     }
     let (id, body) = (message.id.len(), message.body.len());
-    let reason = format!("a message of {id} + {body} bytes is too long for a log");
-    Err(QueueError::Full { reason })
+    let reason = format!("{id} + {body} bytes, at most {ID_BYTES_MAX} + {BODY_BYTES_MAX}");
+    Err(QueueError::TooLarge { reason })
 }
 
 /// Consumer of one log of the embedded store.

@@ -170,7 +170,7 @@ fn open(disks: &Disks) -> Embedded {
 }
 
 fn message(id: u64) -> Message {
-    Message { log: LOG, id: id.to_string(), body: format!("body {id}").into() }
+    Message { log: LOG, id: id.to_string(), device: None, body: format!("body {id}").into() }
 }
 
 fn device(number: u64) -> DeviceKey {

@@ -14,7 +14,7 @@ const DEAD: Log = Log { stream: Stream::Dead, partition: 0 };
 
 fn message(log: Log, id: impl ToString) -> Message {
     let id = id.to_string();
-    Message { log, body: format!("body of {id}").into(), id }
+    Message { log, body: format!("body of {id}").into(), device: None, id }
 }
 
 fn messages(log: Log, ids: impl IntoIterator<Item = u32>) -> Vec<Message> {

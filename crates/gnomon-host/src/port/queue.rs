@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 
 use bytes::Bytes;
+use gnomon_model::DeviceKey;
 
 /// A family of logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,6 +64,9 @@ pub struct Message {
     pub log: Log,
     /// Unique id: a second append of an id that the log still remembers is absorbed in silence.
     pub id: String,
+    /// The device it concerns, if any. Of one append, messages that concern the same device keep
+    /// their order in a log whatever fails, and so do those that concern none.
+    pub device: Option<DeviceKey>,
     /// The bytes.
     pub body: Bytes,
 }
@@ -100,6 +104,12 @@ pub enum QueueError {
     #[error("queue is unavailable: {reason}")]
     Unavailable {
         /// What happened.
+        reason: String,
+    },
+    /// A message is longer than the queue can ever take; do not try it again.
+    #[error("message is too large for the queue: {reason}")]
+    TooLarge {
+        /// Its size and the bound.
         reason: String,
     },
     /// The queue was shut down; stop.
