@@ -8,4 +8,5 @@ pub mod packet;
 pub mod process;
 pub mod random;
 pub mod server;
+pub mod stack;
 pub mod wire;

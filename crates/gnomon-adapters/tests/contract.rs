@@ -97,7 +97,11 @@ queue_contract! { faulty_queue: crate::kind::WithoutFaults }
 store_contract! { memory_store: crate::kind::InMemory }
 store_contract! { embedded_store: crate::kind::OnDisk }
 store_contract! { faulty_store: crate::kind::WithoutFaults }
+store_contract! { redis_store: crate::kind::OnRedis }
+store_contract! { redis_cluster_store: crate::kind::OnRedisCluster }
 
 session_contract! { memory_sessions: crate::kind::InMemory }
 session_contract! { embedded_sessions: crate::kind::OnDisk }
 session_contract! { faulty_sessions: crate::kind::WithoutFaults }
+session_contract! { redis_sessions: crate::kind::OnRedis }
+session_contract! { redis_cluster_sessions: crate::kind::OnRedisCluster }

@@ -171,7 +171,8 @@ async fn a_message_that_makes_a_step_panic_is_dead_and_its_neighbours_live() {
 #[tokio::test]
 async fn bytes_that_are_no_envelope_are_a_dead_letter_with_the_bytes() {
     let memory = Memory::new(1);
-    let garbage = Message { log: LOG, id: "g".into(), device: None, body: Bytes::from_static(b"garbage") };
+    let garbage =
+        Message { log: LOG, id: "g".into(), device: None, body: Bytes::from_static(b"garbage") };
     let (source, batch) = deliver(&memory, vec![garbage, message("a", "x", "1")]).await;
     let verdicts = driver(&memory).drive(&Counting::default(), &source, &batch).await;
     assert!(matches!(verdicts[..], [Verdict::Dead(_), Verdict::Ack]));

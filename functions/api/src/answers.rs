@@ -139,7 +139,8 @@ mod tests {
     #[tokio::test]
     async fn every_answer_is_acknowledged_and_the_right_one_handed_out() {
         let memory = Memory::new(1);
-        let garbage = Message { log: LOG, id: "g".to_owned(), device: None, body: "garbage".into() };
+        let garbage =
+            Message { log: LOG, id: "g".to_owned(), device: None, body: "garbage".into() };
         let desired = r#"{"desired":{"version":7}}"#;
         let messages = vec![garbage, message("unknown", desired), message("known", desired)];
         memory.append(messages).await.unwrap();

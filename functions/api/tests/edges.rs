@@ -145,13 +145,20 @@ impl Served {
         let outgoing = Outgoing { id: format!("{}.0", envelope.id), to, payload };
         let body = serde_json::to_vec(&outgoing).unwrap().into();
         let log = Log { stream: Stream::Answers, partition: 0 };
-        self.memory.append(vec![Message { log, id: outgoing.id, device: None, body }]).await.unwrap();
+        self.memory
+            .append(vec![Message { log, id: outgoing.id, device: None, body }])
+            .await
+            .unwrap();
     }
 
     async fn bury(&self, letters: Vec<Vec<u8>>) {
         let log = Log { stream: Stream::Dead, partition: 0 };
-        let message =
-            |(n, body): (usize, Vec<u8>)| Message { log, id: n.to_string(), device: None, body: body.into() };
+        let message = |(n, body): (usize, Vec<u8>)| Message {
+            log,
+            id: n.to_string(),
+            device: None,
+            body: body.into(),
+        };
         let messages = letters.into_iter().enumerate().map(message).collect();
         self.memory.append(messages).await.unwrap();
     }

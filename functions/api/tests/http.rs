@@ -67,7 +67,10 @@ fn play(memory: &Memory, stream: Stream, decide: fn(&What) -> Option<Answer>) {
                     let outgoing = Outgoing { id: format!("{}.0", envelope.id), to, payload };
                     let body = serde_json::to_vec(&outgoing).unwrap().into();
                     let log = Log { stream: Stream::Answers, partition: 0 };
-                    memory.append(vec![Message { log, id: outgoing.id, device: None, body }]).await.unwrap();
+                    memory
+                        .append(vec![Message { log, id: outgoing.id, device: None, body }])
+                        .await
+                        .unwrap();
                 }
             }
         });
@@ -189,7 +192,12 @@ async fn dead_letters_are_listed_and_shown() {
     let letter =
         DeadLetter::undecodable(&b"garbage"[..].into(), &reject, "telemetry", "telemetry/0@x/1");
     let log = Log { stream: Stream::Dead, partition: 0 };
-    let messages = (0..3).map(|n| Message { log, id: n.to_string(), device: None, body: letter.encode().into() });
+    let messages = (0..3).map(|n| Message {
+        log,
+        id: n.to_string(),
+        device: None,
+        body: letter.encode().into(),
+    });
     served.memory.append(messages.collect()).await.unwrap();
     let (_, _, page) = get(&served, "/v1/dead?limit=2").await;
     assert_eq!(page["dead"].as_array().unwrap().len(), 2);

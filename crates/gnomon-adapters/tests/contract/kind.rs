@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use gnomon_adapters::{Embedded, EmbeddedOptions, Faulty, LogBounds, Memory, Plan, QueueBounds};
+use gnomon_adapters::{
+    Embedded, EmbeddedOptions, Faulty, LogBounds, Memory, Plan, QueueBounds, Redis, RedisOptions,
+};
+use gnomon_tests::stack::{self, Part};
 
 pub(crate) const PARTITIONS: u16 = 4;
 
@@ -110,5 +113,66 @@ impl Kind for WithoutFaults {
 
     async fn close(&self) {
         self.0.inner().close();
+    }
+}
+
+/// Redis on one node.
+pub(crate) struct OnRedis {
+    part: Part,
+    port: Redis,
+}
+
+impl OnRedis {
+    async fn start(kind: stack::Kind) -> Self {
+        let part = Part::start(kind);
+        let port = Redis::open(&RedisOptions::new(&part.url())).await.unwrap();
+        Self { part, port }
+    }
+}
+
+impl Kind for OnRedis {
+    type Port = Redis;
+
+    async fn fresh(_: QueueBounds) -> Self {
+        Self::start(stack::Kind::Redis).await
+    }
+
+    fn port(&self) -> &Redis {
+        &self.port
+    }
+
+    /// The server goes down too, without a warning.
+    async fn reopen(mut self) -> Option<Self> {
+        self.port.close();
+        self.part.restart();
+        let port = Redis::open(&RedisOptions::new(&self.part.url())).await.unwrap();
+        Some(Self { port, ..self })
+    }
+
+    async fn close(&self) {
+        self.port.close();
+    }
+}
+
+/// Redis as a cluster.
+pub(crate) struct OnRedisCluster(OnRedis);
+
+impl Kind for OnRedisCluster {
+    type Port = Redis;
+
+    async fn fresh(_: QueueBounds) -> Self {
+        Self(OnRedis::start(stack::Kind::RedisCluster).await)
+    }
+
+    fn port(&self) -> &Redis {
+        self.0.port()
+    }
+
+    async fn reopen(self) -> Option<Self> {
+        self.0.reopen().await.map(Self)
+    }
+
+    async fn close(&self) {
+        self.0.close().await;
     }
 }

@@ -1,0 +1,141 @@
+//! Records: loaded together, committed together, each by compare-and-set.
+
+use gnomon_host::port::{Committed, Page, Store, StoreError, Stored, Write};
+use gnomon_model::{DeviceKey, ProductKey, Record};
+use redis::Cmd;
+
+use super::{Redis, read};
+use crate::memory::page;
+
+/// Writes revision and document if the revision is the expected one.
+const COMPARE_AND_SET: &str = "\
+local v = redis.call('HGET', KEYS[1], 'v') or '0' \
+if v ~= ARGV[1] then return 0 end \
+redis.call('HSET', KEYS[1], 'v', ARGV[2], 'doc', ARGV[3]) \
+return 1";
+
+impl Redis {
+    fn record_key(&self, device: &DeviceKey) -> String {
+        self.key(&[":{", device.product.as_str(), "/", device.device.as_str(), "}:record"])
+    }
+
+    fn devices_key(&self, product: &str) -> String {
+        self.key(&[":devices:", product])
+    }
+
+    /// Enters a device into the index.
+    fn enter(&self, device: &DeviceKey, commands: &mut Vec<Cmd>) {
+        let (product, device) = (device.product.as_str(), device.device.as_str());
+        let mut command = redis::cmd("SADD");
+        command.arg(self.key(&[":products"])).arg(product);
+        commands.push(command);
+        let mut command = redis::cmd("ZADD");
+        command.arg(self.devices_key(product)).arg(0).arg(device);
+        commands.push(command);
+    }
+
+    fn compare_and_set(&self, write: &Write) -> Cmd {
+        let mut command = redis::cmd("EVAL");
+        command.arg(COMPARE_AND_SET).arg(1).arg(self.record_key(&write.device));
+        command.arg(write.expected_revision).arg(write.expected_revision.wrapping_add(1));
+        command.arg(&write.record.encode()[..]);
+        command
+    }
+
+    /// Products that have a device, sorted.
+    async fn products(&self) -> Result<Vec<String>, StoreError> {
+        let mut ask = redis::cmd("SMEMBERS");
+        ask.arg(self.key(&[":products"]));
+        let answer = self.ask(vec![ask]).await?.pop().unwrap_or(redis::Value::Nil);
+        let mut products: Vec<String> = read(answer)?;
+        products.sort_unstable();
+        Ok(products)
+    }
+
+    /// Up to `count_max` devices of a product, sorted, after one of them.
+    async fn devices(
+        &self,
+        product: &str,
+        after: Option<&str>,
+        count_max: usize,
+    ) -> Result<Vec<DeviceKey>, StoreError> {
+        let start = after.map_or("-".to_owned(), |after| format!("({after}"));
+        let mut ask = redis::cmd("ZRANGEBYLEX");
+        ask.arg(self.devices_key(product)).arg(start).arg("+");
+        ask.arg("LIMIT").arg(0).arg(i64::try_from(count_max).unwrap_or(i64::MAX));
+        let answer = self.ask(vec![ask]).await?.pop().unwrap_or(redis::Value::Nil);
+        let names: Vec<String> = read(answer)?;
+        Ok(names.iter().filter_map(|name| DeviceKey::parse(product, name).ok()).collect())
+    }
+}
+
+fn decode(device: &DeviceKey, row: (Option<u64>, Option<Vec<u8>>)) -> Result<Stored, StoreError> {
+    let (Some(revision), Some(document)) = row else { return Ok(Stored::default()) };
+    match Record::decode(&document) {
+        Ok(record) => Ok(Stored { record, revision }),
+        Err(error) => {
+            Err(StoreError::Damaged { device: device.clone(), reason: error.to_string() })
+        }
+    }
+}
+
+impl Store for Redis {
+    async fn load(&self, devices: &[DeviceKey]) -> Result<Vec<Stored>, StoreError> {
+        let ask = |device| {
+            let mut command = redis::cmd("HMGET");
+            command.arg(self.record_key(device)).arg("v").arg("doc");
+            command
+        };
+        let rows = self.ask(devices.iter().map(ask).collect()).await?;
+        devices.iter().zip(rows).map(|(device, row)| decode(device, read(row)?)).collect()
+    }
+
+    async fn commit(&self, writes: &[Write]) -> Result<Vec<Committed>, StoreError> {
+        let mut commands = Vec::with_capacity(writes.len());
+        for write in writes.iter().filter(|write| write.expected_revision == 0) {
+            self.enter(&write.device, &mut commands);
+        }
+        let entered = commands.len();
+        if self.shared.connection.is_cluster() && entered > 0 {
+            // Commands for several nodes have no order among them.
+            self.ask(std::mem::take(&mut commands)).await?;
+        }
+        let skipped = commands.len();
+        commands.extend(writes.iter().map(|write| self.compare_and_set(write)));
+        let answers = self.ask(commands).await?.into_iter().skip(skipped);
+        let done = |(write, answer): (&Write, redis::Value)| {
+            Ok(match read::<u8>(answer)? {
+                0 => Committed::Conflict,
+                _ => Committed::Done { revision: write.expected_revision.wrapping_add(1) },
+            })
+        };
+        writes.iter().zip(answers).map(done).collect()
+    }
+
+    async fn list(
+        &self,
+        product: Option<&ProductKey>,
+        after: Option<&DeviceKey>,
+        count_max: usize,
+    ) -> Result<Page, StoreError> {
+        let products = match product {
+            Some(product) => vec![product.as_str().to_owned()],
+            None => self.products().await?,
+        };
+        let mut devices = Vec::new();
+        for product in products {
+            let after = match after {
+                Some(after) if after.product.as_str() > product.as_str() => continue,
+                Some(after) if after.product.as_str() == product => Some(after.device.as_str()),
+                _ => None,
+            };
+            // One more than asked for tells whether there is a next page.
+            let wanted = count_max.saturating_add(1) - devices.len();
+            devices.extend(self.devices(&product, after, wanted).await?);
+            if devices.len() > count_max {
+                break;
+            }
+        }
+        Ok(page(devices, count_max))
+    }
+}
