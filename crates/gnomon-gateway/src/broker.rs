@@ -1,6 +1,6 @@
 //! All sessions and subscriptions, and who gets which message. Pure but for the wakers it rings.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use gnomon_host::downlink::Downlink;
@@ -10,6 +10,7 @@ use crate::options::GatewayOptions;
 use crate::session::{Arrival, Keep, Queued, Receipt, Saved, Session, Subscription};
 use crate::target::{Target, implicit_subscriber, subscriber};
 use crate::trie::{Subscriber, Trie};
+use crate::waiting::Waiting;
 use crate::wire::{SubscribeAnswer, Wire};
 
 /// All sessions and subscriptions.
@@ -40,8 +41,8 @@ impl Broker {
             let messages = pending.into_iter().filter_map(|(key, bytes)| {
                 Some(Queued::restored(key, Downlink::decode(&bytes).ok()?))
             });
-            let queue: VecDeque<Queued> = messages.collect();
-            let restored = queue.iter().map(|queued| queued.key).collect();
+            let mut queue: Waiting = messages.collect();
+            let restored = queue.iter_mut().map(|queued| queued.key).collect();
             let session = Session { saved, queue, restored, ..Session::default() };
             self.sessions.insert(client, session);
         }
@@ -107,7 +108,7 @@ impl Broker {
             return self.forget(client);
         }
         session.requeue_inflight();
-        session.queue.retain(|queued| queued.qos > 0);
+        session.queue.leave_out_qos_0();
         let mut changes = session.keep_all(client);
         changes.push(Keep { change: session.save(client), receipt: None });
         changes
@@ -273,7 +274,10 @@ impl Broker {
         }
         let Some(session) = self.sessions.get_mut(client) else { return (sent, dropped) };
         while session.inflight.len() < session.inflight_max {
-            let Some(queued) = session.queue.pop_front() else { break };
+            let Some(queued) = session.queue.pop_front() else {
+                session.is_dropping = false;
+                break;
+            };
             if queued.has_expired(now_ms) {
                 dropped.extend(queued.unkeep(client));
                 continue;
@@ -310,33 +314,6 @@ impl Broker {
 }
 
 impl Session {
-    fn enqueue(&mut self, client: &str, mut queued: Queued, options: &GatewayOptions) -> Vec<Keep> {
-        let mut keeps = Vec::new();
-        let Some(attached) = &self.attached else {
-            if self.queue.len() >= options.offline_messages_max
-                && let Some(oldest) = self.queue.pop_front()
-            {
-                metrics::counter!("gnomon_mqtt_dropped_total", "reason" => "offline queue full")
-                    .increment(1);
-                let change = SessionChange::Drop { client: client.to_owned(), key: oldest.key };
-                keeps.push(Keep { change, receipt: oldest.receipt });
-            }
-            keeps.extend(queued.keep(client));
-            self.queue.push_back(queued);
-            return keeps;
-        };
-        if self.queue.len() >= options.online_messages_max {
-            metrics::counter!("gnomon_mqtt_dropped_total", "reason" => "slow client").increment(1);
-            return keeps;
-        }
-        if self.queue.len() >= options.lagging_messages && queued.receipt.is_some() {
-            keeps.extend(queued.keep(client));
-        }
-        self.queue.push_back(queued);
-        attached.waker.notify_one();
-        keeps
-    }
-
     fn send(&mut self, queued: Queued, wire: &mut Wire, now_ms: i64) -> Sent {
         if queued.qos == 0 {
             let out = wire.publish(&queued.message, None, false, &queued.identifiers, now_ms);

@@ -21,6 +21,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod trie;
+mod waiting;
 mod wire;
 
 use std::net::SocketAddr;

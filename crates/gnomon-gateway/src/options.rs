@@ -17,6 +17,9 @@ pub struct GatewayOptions {
     pub offline_messages_max: usize,
     /// Most messages that wait for a client that is connected and slow; further ones are dropped.
     pub online_messages_max: usize,
+    /// Most bytes of messages that wait for one client, connected or not; beyond it the same is
+    /// dropped as beyond the count. One message always fits.
+    pub waiting_bytes_max: usize,
     /// Messages that wait for a connected client with a persistent session, from which on they are
     /// written to disk and no longer hold up the downlink log.
     pub lagging_messages: usize,
@@ -37,6 +40,7 @@ impl Default for GatewayOptions {
             connect_timeout_ms: 10_000,
             offline_messages_max: 10_000,
             online_messages_max: 100_000,
+            waiting_bytes_max: 16 * 1024 * 1024,
             lagging_messages: 4096,
             subscriptions_max: 100,
             session_expiry_s_max: 7 * 24 * 3600,

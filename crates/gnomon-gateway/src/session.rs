@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::waiting::Waiting;
+
 /// A position of the downlink log that is not done with; when the last holder lets go of it, it is.
 #[derive(Debug)]
 pub(crate) struct Receipt {
@@ -104,7 +106,9 @@ pub(crate) struct Session {
     pub(crate) saved: Saved,
     pub(crate) attached: Option<Attached>,
     /// Messages that wait, in order.
-    pub(crate) queue: VecDeque<Queued>,
+    pub(crate) queue: Waiting,
+    /// Whether messages were dropped since the client last had everything.
+    pub(crate) is_dropping: bool,
     /// Messages sent at QoS 1 and not acknowledged, in order.
     pub(crate) inflight: VecDeque<(u16, Queued)>,
     pub(crate) inflight_max: usize,
@@ -143,7 +147,7 @@ impl Session {
     /// Marks every QoS 1 message that waits or is in flight as kept, and returns what to keep.
     pub(crate) fn keep_all(&mut self, client: &str) -> Vec<Keep> {
         let inflight = self.inflight.iter_mut().map(|(_, queued)| queued);
-        inflight.chain(&mut self.queue).filter_map(|queued| queued.keep(client)).collect()
+        inflight.chain(self.queue.iter_mut()).filter_map(|queued| queued.keep(client)).collect()
     }
 
     /// What was in flight on a connection that ended is sent again first, under its packet ids.

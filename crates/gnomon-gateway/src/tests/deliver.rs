@@ -152,6 +152,34 @@ fn the_oldest_message_goes_when_too_many_wait() {
 }
 
 #[test]
+fn messages_that_wait_are_bounded_by_bytes() {
+    let payload = Bytes::from(vec![b'x'; 10_000]);
+    let route = |board: &Switchboard, log: &Log, position| {
+        let message = Arc::new(Downlink::new("t", 1, payload.clone()));
+        let receipt = Receipt::new(position, log.done.clone());
+        changes(&board.broker().route(&message, position, &receipt))
+    };
+    let options = GatewayOptions { waiting_bytes_max: 25_000, ..Default::default() };
+    let (board, mut log) = (board_with(options), Log::new());
+    let one = hello("a").persistent();
+    let mut peer = listener(&board, true, &one);
+    for position in 1..=3 {
+        assert!(route(&board, &log, position).is_empty());
+    }
+    assert_eq!(log.settled(), [3], "a slow client does not get the newest");
+    assert_eq!(peer.deliver().len(), 2);
+    assert!(route(&board, &log, 4).is_empty());
+    assert_eq!(peer.deliver().len(), 1, "room again once the client reads");
+    peer.end("lost");
+    assert_eq!(route(&board, &log, 5), ["drop 1", "drop 2", "keep 5"], "the oldest goes");
+    let options = GatewayOptions { waiting_bytes_max: 1, ..Default::default() };
+    let board = board_with(options);
+    let mut peer = listener(&board, true, &one);
+    assert!(route(&board, &log, 6).is_empty());
+    assert_eq!(peer.deliver().len(), 1, "one message always fits");
+}
+
+#[test]
 fn a_saved_session_is_forgotten_when_its_client_says_so() {
     let expiry_0_disconnect = [0xe0, 7, 0, 5, 0x11, 0, 0, 0, 0];
     let board = board();
