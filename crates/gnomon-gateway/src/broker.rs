@@ -7,11 +7,12 @@ use gnomon_host::downlink::Downlink;
 use gnomon_host::port::sessions::{SavedSession, SessionChange};
 
 use crate::options::GatewayOptions;
+use crate::request::SubscribeAnswer;
 use crate::session::{Arrival, Keep, Queued, Receipt, Saved, Session, Subscription};
 use crate::target::{Target, implicit_subscriber, subscriber};
 use crate::trie::{Subscriber, Trie};
 use crate::waiting::Waiting;
-use crate::wire::{SubscribeAnswer, Wire};
+use crate::wire::Wire;
 
 /// All sessions and subscriptions.
 pub(crate) struct Broker {

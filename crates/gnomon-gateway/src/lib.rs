@@ -5,6 +5,7 @@
 //! See: docs/mqtt.md
 
 mod broker;
+mod framing;
 mod intake;
 mod keeper;
 mod link;
@@ -12,6 +13,7 @@ mod options;
 mod parse;
 mod properties;
 mod pump;
+mod request;
 mod retransmit;
 mod session;
 mod socket;

@@ -13,10 +13,11 @@ use gnomon_host::port::{Message, QueueError};
 use gnomon_model::{DeviceKey, Dialect};
 use tokio::sync::Notify;
 
+use crate::request::{Connect, ConnectAnswer, Goodbye, Publish, PublishAnswer, Request, Will};
 use crate::retransmit::{Fingerprint, Taken};
 use crate::session::{Arrival, Attached, Keep};
 use crate::switchboard::Switchboard;
-use crate::wire::{Connect, ConnectAnswer, Goodbye, Publish, PublishAnswer, Request, Will, Wire};
+use crate::wire::Wire;
 
 /// Who the client is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub(crate) struct Client {
     pub(crate) id: Arc<str>,
     pub(crate) identity: Identity,
     pub(crate) will: Option<Will>,
+    /// Whether its CONNECT asked for a session that ends with the connection.
+    ends_with_connection: bool,
     /// Devices that this connection plays without naming itself, with the filters that say so.
     pub(crate) plays: Vec<(String, DeviceKey, Dialect)>,
     /// What an earlier connection took, and this client may send again.
@@ -112,8 +115,8 @@ impl Link {
     }
 
     /// Takes in bytes that came at `now_ms`.
-    pub(crate) fn receive(&mut self, bytes: &[u8], now_ms: i64) {
-        for request in self.wire.receive(bytes) {
+    pub(crate) fn receive(&mut self, mut bytes: &[u8], now_ms: i64) {
+        while let Some(request) = self.wire.read(&mut bytes) {
             match request {
                 Request::Connect(connect) => self.connect(connect, now_ms),
                 Request::Publish(publish) => self.publish(publish, now_ms),
@@ -173,7 +176,10 @@ impl Link {
             self.tell_presence(device.clone(), Some(*dialect), true, "connected", now_ms);
         }
         let (plays, taken) = (Vec::new(), Taken::default());
-        self.client = Some(Client { id, identity, will: connect.will, plays, known, taken });
+        let ends_with_connection = connect.session_expiry_s == Some(0);
+        let will = connect.will;
+        self.client =
+            Some(Client { id, identity, will, ends_with_connection, plays, known, taken });
     }
 
     /// A client is who its user name says, if that is a device of a known product.
@@ -246,8 +252,13 @@ impl Link {
     }
 
     fn disconnect(&mut self, with_will: bool, session_expiry_s: Option<u32>) {
-        self.ended_in_order = true;
         let Some(client) = &mut self.client else { return };
+        if client.ends_with_connection && session_expiry_s.is_some_and(|expiry_s| expiry_s > 0) {
+            // MQTT 5, 3.14.2.2.2: a session that was to end with its connection stays so.
+            return self.wire.goodbye(Goodbye::ProtocolError);
+        }
+        self.ended_in_order = true;
+        self.wire.part();
         if !with_will {
             client.will = None;
         }

@@ -15,8 +15,8 @@ use tracing::debug;
 
 use crate::keeper::Keeper;
 use crate::link::{Batch, Link};
+use crate::request::Goodbye;
 use crate::switchboard::Switchboard;
-use crate::wire::Goodbye;
 
 /// Bytes read at once.
 const READ_BYTES: usize = 16 * 1024;

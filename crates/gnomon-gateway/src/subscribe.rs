@@ -5,8 +5,8 @@ use gnomon_host::port::Stream;
 use gnomon_model::{DeviceKey, Dialect, Presence, What};
 
 use crate::link::{Identity, Link};
+use crate::request::{Filter, Goodbye, SubscribeAnswer};
 use crate::session::Subscription;
-use crate::wire::{Filter, Goodbye, SubscribeAnswer};
 
 impl Link {
     pub(crate) fn subscribe(&mut self, packet_id: u16, filters: Vec<Filter>, now_ms: i64) {
