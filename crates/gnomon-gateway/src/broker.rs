@@ -198,6 +198,12 @@ impl Broker {
         session.saved.subscriptions.remove(filter).is_some()
     }
 
+    /// Filters of the client's own subscriptions.
+    pub(crate) fn filters(&self, client: &str) -> Vec<String> {
+        let session = self.sessions.get(client);
+        session.into_iter().flat_map(|one| one.saved.subscriptions.keys().cloned()).collect()
+    }
+
     /// What must be durable after subscriptions changed; nothing for a session that is not saved.
     pub(crate) fn saved(&self, client: &str) -> Vec<Keep> {
         let session = self.sessions.get(client).filter(|session| session.is_persistent());

@@ -5,6 +5,7 @@
 //! See: docs/mqtt.md
 
 mod broker;
+mod connect;
 mod framing;
 mod intake;
 mod keeper;

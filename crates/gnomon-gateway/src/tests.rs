@@ -143,6 +143,17 @@ fn subscribe(v5: bool, filters: &[&str]) -> Vec<u8> {
     }
 }
 
+fn unsubscribe(v5: bool, filters: &[&str]) -> Vec<u8> {
+    let filters = filters.to_vec();
+    if v5 {
+        let packet = v5_0::Unsubscribe::builder().packet_id(9).entries(filters).unwrap();
+        packet.build().unwrap().to_continuous_buffer()
+    } else {
+        let packet = v3_1_1::Unsubscribe::builder().packet_id(9).entries(filters).unwrap();
+        packet.build().unwrap().to_continuous_buffer()
+    }
+}
+
 fn puback(id: u16) -> Vec<u8> {
     vec![0x40, 2, (id >> 8) as u8, id as u8]
 }
