@@ -48,7 +48,7 @@ impl Link {
         if let Identity::Device(dialect, device) = &identity {
             self.tell_presence(device.clone(), Some(*dialect), true, "connected", now_ms);
         }
-        let (plays, taken) = (Vec::new(), Taken::default());
+        let (plays, taken, pending) = (Vec::new(), Taken::default(), Vec::new());
         let resumed = match identity {
             Identity::Anyone if session_present => self.board.broker().filters(&id),
             Identity::Anyone | Identity::Device(..) => Vec::new(),
@@ -56,7 +56,7 @@ impl Link {
         let ends_with_connection = connect.session_expiry_s == Some(0);
         let will = connect.will;
         self.client =
-            Some(Client { id, identity, will, ends_with_connection, plays, known, taken });
+            Some(Client { id, identity, will, ends_with_connection, plays, known, taken, pending });
         for filter in resumed {
             self.begin_play(filter, "connected", now_ms);
         }

@@ -13,6 +13,7 @@ mod link;
 mod options;
 mod parse;
 mod properties;
+mod publish;
 mod pump;
 mod request;
 mod retransmit;

@@ -7,14 +7,14 @@
 
 use std::sync::Arc;
 
-use gnomon_dialect::topic::valid_topic;
 use gnomon_host::downlink::Properties;
-use gnomon_host::port::{Message, QueueError};
-use gnomon_model::{DeviceKey, Dialect};
+use gnomon_model::{DeviceKey, Dialect, EnvelopeId};
 use tokio::sync::Notify;
 
-use crate::request::{Goodbye, Publish, PublishAnswer, Request, Will};
-use crate::retransmit::{Fingerprint, Taken};
+use crate::intake::Intake;
+use crate::publish::{Batch, check};
+use crate::request::{Goodbye, PublishAnswer, Request, Will};
+use crate::retransmit::{Fate, Fingerprint, Taken};
 use crate::session::Keep;
 use crate::switchboard::Switchboard;
 use crate::wire::Wire;
@@ -26,21 +26,6 @@ pub(crate) enum Identity {
     Anyone,
     /// Its user name says so.
     Device(Dialect, DeviceKey),
-}
-
-/// Publishes on their way to the queue, with how each will be answered.
-#[derive(Default)]
-pub(crate) struct Batch {
-    /// What to append.
-    pub(crate) messages: Vec<Message>,
-    /// Packet id, the answer if the queue takes the messages, and what to remember then.
-    answers: Vec<(u16, PublishAnswer, Option<Fingerprint>)>,
-}
-
-impl Batch {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.answers.is_empty()
-    }
 }
 
 /// The client of a connection that was accepted.
@@ -56,6 +41,8 @@ pub(crate) struct Client {
     pub(crate) known: Taken,
     /// What this connection took.
     pub(crate) taken: Taken,
+    /// What this connection has on its way to the queue, the oldest first.
+    pub(crate) pending: Vec<(Fingerprint, EnvelopeId)>,
 }
 
 /// One connection.
@@ -74,8 +61,10 @@ pub(crate) struct Link {
     pub(crate) board: Arc<Switchboard>,
     pub(crate) client: Option<Client>,
     /// Whether a batch is on its way to the queue: nothing may be answered before it.
-    appending: bool,
+    pub(crate) appending: bool,
     ended_in_order: bool,
+    /// Whose last publishes are still on their way when the connection is over.
+    left: Option<Client>,
 }
 
 impl Link {
@@ -91,16 +80,8 @@ impl Link {
             client: None,
             appending: false,
             ended_in_order: false,
+            left: None,
         }
-    }
-
-    /// Whether more may be read: not while too many publishes wait for the queue.
-    pub(crate) fn may_read(&self) -> bool {
-        let count_max = usize::from(self.board.options.pending_publishes_max);
-        // One publish makes at most two messages; those of QoS 0 have no answer to count.
-        !self.wire.ended
-            && self.next.answers.len() < count_max
-            && self.next.messages.len() < 2 * count_max
     }
 
     /// The next batch, to be sent on its way; [`Link::appended`] takes in what became of it.
@@ -135,49 +116,6 @@ impl Link {
         self.answer_at_once();
     }
 
-    fn publish(&mut self, publish: Publish, now_ms: i64) {
-        let Some(client) = &mut self.client else {
-            return self.wire.goodbye(Goodbye::ProtocolError);
-        };
-        let answer = check(&client.identity, &publish.topic);
-        let mut fingerprint = None;
-        if answer == PublishAnswer::Accepted {
-            if let Some(packet_id) = publish.packet_id {
-                let retransmits = &self.board.retransmits;
-                let print = retransmits.fingerprint(packet_id, &publish.topic, &publish.payload);
-                if publish.is_again && !client.known.contains(print) {
-                    // The connection that this one replaced may have ended only now.
-                    client.known.extend(retransmits.take(&client.id), usize::MAX);
-                }
-                if publish.is_again
-                    && (client.known.contains(print) || client.taken.contains(print))
-                {
-                    metrics::counter!("gnomon_mqtt_retransmitted_total").increment(1);
-                    self.next.answers.push((packet_id, PublishAnswer::Accepted, None));
-                    return;
-                }
-                fingerprint = Some(print);
-            }
-            let packet = publish.packet_id.map(|packet_id| (client.id.to_string(), packet_id));
-            let publisher = client.id.clone();
-            self.take_in(
-                publish.topic,
-                publish.payload,
-                publish.qos,
-                publish.properties,
-                packet,
-                &publisher,
-                now_ms,
-            );
-        } else {
-            metrics::counter!("gnomon_mqtt_publishes_refused_total").increment(1);
-            self.tell_refused(&publish.topic);
-        }
-        if let Some(packet_id) = publish.packet_id {
-            self.next.answers.push((packet_id, answer, fingerprint));
-        }
-    }
-
     fn acknowledged(&mut self, packet_id: u16) {
         let Some(client) = &self.client else { return };
         self.keeps.extend(self.board.broker().acknowledged(&client.id, self.connection, packet_id));
@@ -201,44 +139,6 @@ impl Link {
         }
     }
 
-    /// Answers what needs no queue, unless something before it waits for the queue.
-    fn answer_at_once(&mut self) {
-        if !self.appending
-            && self.next.messages.is_empty()
-            && self.next.answers.iter().all(|(.., print)| print.is_none())
-        {
-            for (packet_id, answer, _) in std::mem::take(&mut self.next.answers) {
-                self.wire.answer_publish(packet_id, answer);
-            }
-        }
-    }
-
-    /// Takes in what became of a batch. Returns whether it must be tried again: MQTT 3.1.1 has no
-    /// word for "not now", so its client waits.
-    pub(crate) fn appended(&mut self, batch: &mut Batch, result: &Result<(), QueueError>) -> bool {
-        let failed = match result {
-            Ok(()) => None,
-            Err(_) if !self.wire.is_v5() => return true,
-            Err(QueueError::Full { .. }) => Some(PublishAnswer::QuotaExceeded),
-            Err(QueueError::Unavailable { .. } | QueueError::Closed) => Some(PublishAnswer::Failed),
-        };
-        self.appending = false;
-        let count_max = self.board.options.pending_publishes_max.into();
-        for (packet_id, answer, fingerprint) in batch.answers.drain(..) {
-            let answer = match (answer, failed) {
-                (PublishAnswer::Accepted, Some(failed)) => failed,
-                (answer, _) => answer,
-            };
-            if let (Some(client), Some(print), PublishAnswer::Accepted) =
-                (&mut self.client, fingerprint, answer)
-            {
-                client.taken.remember(print, count_max);
-            }
-            self.wire.answer_publish(packet_id, answer);
-        }
-        false
-    }
-
     /// Puts waiting messages on the wire. Returns whether the connection is still the session's.
     pub(crate) fn deliver(&mut self, now_ms: i64) -> bool {
         let Some(client) = &self.client else { return true };
@@ -256,36 +156,52 @@ impl Link {
         attached
     }
 
+    /// The connection is over, but its last batch is still on its way: a client that is back before
+    /// it has arrived may send it again.
+    pub(crate) fn leave(&self) {
+        if let Some(client) = self.client.as_ref().filter(|_| !self.ended_in_order) {
+            self.board.retransmits.put(&client.id, client.may_send_again());
+        }
+    }
+
     /// The connection is over: what is to be published because of it stands in [`Link::next`],
     /// what must be durable in [`Link::keeps`].
     pub(crate) fn end(&mut self, reason: &str, now_ms: i64) {
         let Some(mut client) = self.client.take() else { return };
         let keeps = self.board.broker().detach(&client.id, self.connection, now_ms);
         self.keeps.extend(keeps);
-        if !self.ended_in_order {
-            // Only what the last connection took may be sent again; a connection that took nothing
-            // leaves things as they were.
-            let taken = std::mem::take(&mut client.taken);
-            let last = if taken.is_empty() { std::mem::take(&mut client.known) } else { taken };
-            self.board.retransmits.put(&client.id, last);
+        if self.ended_in_order {
+            self.board.retransmits.take(&client.id);
+        } else {
+            self.board.retransmits.put(&client.id, client.may_send_again());
         }
         if let Some(will) = client.will.take() {
             // Authorised now, not when it was left: a right may have been revoked since.
             if check(&client.identity, &will.topic) == PublishAnswer::Accepted {
                 let Will { topic, payload, qos } = will;
-                self.take_in(topic, payload, qos, Properties::default(), None, &client.id, now_ms);
+                let (properties, id) = (Properties::default(), self.board.id());
+                let intake = Intake { topic, payload, qos, properties, packet_id: None, id };
+                self.take_in(intake, &client.id, now_ms);
             }
         }
-        match client.identity {
+        match client.identity.clone() {
             Identity::Device(_, device) => self.tell_presence(device, None, false, reason, now_ms),
             Identity::Anyone => {
-                let mut played: Vec<_> = client.plays.into_iter().map(|(_, one, _)| one).collect();
+                let mut played: Vec<_> = client.plays.drain(..).map(|(_, one, _)| one).collect();
                 played.sort();
                 played.dedup();
                 for device in played {
                     self.tell_presence(device, None, false, reason, now_ms);
                 }
             }
+        }
+        self.left = Some(client);
+    }
+
+    /// The last messages of a connection that is over are in the queue.
+    pub(crate) fn last_words_arrived(&mut self) {
+        if let Some(Client { id, pending, .. }) = self.left.take() {
+            self.board.retransmits.settle(&id, &pending);
         }
     }
 
@@ -295,13 +211,14 @@ impl Link {
     }
 }
 
-fn check(identity: &Identity, topic: &str) -> PublishAnswer {
-    if !valid_topic(topic) {
-        return PublishAnswer::TopicInvalid;
+impl Client {
+    /// What this client sends again, should it come back: what the connection took or has on its
+    /// way. One that took nothing leaves things as they were.
+    fn may_send_again(&self) -> Taken {
+        let mut last = if self.taken.is_empty() { &self.known } else { &self.taken }.clone();
+        for (print, id) in &self.pending {
+            last.remember(*print, Fate::Pending(id.clone()), usize::MAX);
+        }
+        last
     }
-    let allowed = match identity {
-        Identity::Anyone => !topic.starts_with('$'),
-        Identity::Device(_, device) => gnomon_dialect::may_publish(device, topic),
-    };
-    if allowed { PublishAnswer::Accepted } else { PublishAnswer::NotAuthorized }
 }

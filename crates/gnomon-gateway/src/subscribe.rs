@@ -2,9 +2,10 @@
 
 use gnomon_dialect::topic::valid_filter;
 use gnomon_host::port::Stream;
-use gnomon_model::{DeviceKey, Dialect, Presence, What};
+use gnomon_model::{DeviceKey, Dialect, Envelope, Presence, What};
 
 use crate::link::{Identity, Link};
+use crate::publish::Origin;
 use crate::request::{Filter, Goodbye, SubscribeAnswer};
 use crate::session::Subscription;
 
@@ -75,7 +76,9 @@ impl Link {
     ) {
         let connection = format!("{}-{:x}", self.board.process, self.connection);
         let presence = Presence { online, connection, reason: reason.to_owned(), dialect };
-        self.add_envelope(Stream::Telemetry, device, What::Presence(presence), now_ms);
+        let (id, what) = (self.board.id(), What::Presence(presence));
+        let envelope = Envelope { id, device, received_at_ms: now_ms, what };
+        self.add_envelope(Stream::Telemetry, &envelope, Origin::Gateway);
     }
 }
 

@@ -21,8 +21,9 @@ use mqtt_protocol_core::mqtt::packet::{
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::broker::Broker;
-use crate::link::{Batch, Link};
+use crate::link::Link;
 use crate::options::GatewayOptions;
+use crate::publish::{After, Batch};
 use crate::retransmit::Retransmits;
 use crate::session::{Keep, Receipt};
 use crate::switchboard::Switchboard;
@@ -246,7 +247,7 @@ impl Peer {
     /// Sends the next batch to a queue that answers so.
     fn append(&mut self, result: &Result<(), QueueError>) -> Vec<Answer> {
         let mut batch = self.link.take_next();
-        assert!(!self.link.appended(&mut batch, result));
+        assert_eq!(self.link.appended(&mut batch, result), After::Next);
         self.heard()
     }
 
@@ -287,7 +288,7 @@ fn said(batch: &Batch) -> Vec<Said> {
             other => panic!("a gateway never says {other:?}"),
         }
     };
-    batch.messages.iter().map(of).collect()
+    batch.messages().iter().map(of).collect()
 }
 
 fn presence(device: &str, online: bool, reason: &str) -> Said {

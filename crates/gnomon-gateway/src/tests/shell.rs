@@ -3,14 +3,15 @@
 use std::net::SocketAddr;
 
 use gnomon_adapters::memory::{Memory, MemoryConsumer};
-use gnomon_host::port::{Counts, Delivery, Log, Message, Queue, QueueError, Sessions};
+use gnomon_host::port::{Counts, Delivery, Log, Message, Queue, QueueError, Sessions, Stream};
+use mqtt_protocol_core::mqtt::packet::Qos;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, DISCONNECT, answers, hello, models, puback, publish_1, subscribe};
+use super::{Answer, DISCONNECT, answers, hello, models, puback, publish, publish_1, subscribe};
 use crate::{Gateway, GatewayError, GatewayOptions};
 
 const PINGREQ: [u8; 2] = [0xc0, 0];
@@ -120,6 +121,25 @@ struct Gated {
     memory: Memory,
     asked: std::sync::Arc<Semaphore>,
     let_through: std::sync::Arc<Semaphore>,
+    /// How many appends it refuses first, once they are let through.
+    refusals: std::sync::Arc<Semaphore>,
+}
+
+impl Gated {
+    fn new(memory: &Memory, refusals: usize) -> Self {
+        let [asked, let_through] = [0, 0].map(|count| Semaphore::new(count).into());
+        Self {
+            memory: memory.clone(),
+            asked,
+            let_through,
+            refusals: Semaphore::new(refusals).into(),
+        }
+    }
+
+    /// Waits until an append is under way.
+    async fn is_asked(&self) {
+        self.asked.acquire().await.unwrap().forget();
+    }
 }
 
 impl Queue for Gated {
@@ -132,6 +152,10 @@ impl Queue for Gated {
     async fn append(&self, messages: Vec<Message>) -> Result<(), QueueError> {
         self.asked.add_permits(1);
         self.let_through.acquire().await.unwrap().forget();
+        if let Ok(refusal) = self.refusals.try_acquire() {
+            refusal.forget();
+            return Err(QueueError::Full { reason: "test".into() });
+        }
         self.memory.append(messages).await
     }
 
@@ -154,19 +178,58 @@ impl Queue for Gated {
 }
 
 #[tokio::test]
-async fn stop_lets_publishes_on_their_way_be_acknowledged() {
+async fn stop_lets_publishes_that_were_read_be_acknowledged() {
     let memory = Memory::new(2);
-    let (asked, let_through) = (Semaphore::new(0).into(), Semaphore::new(0).into());
-    let gated = Gated { memory: memory.clone(), asked, let_through };
+    let gated = Gated::new(&memory, 0);
     let served = serve(gated.clone(), memory).await;
     let mut client = Raw::connect(served.address).await;
     assert!(client.ask(&hello("a").bytes(true)).await.is_some());
     client.say(&publish_1(true, "lab/x", b"1", 1)).await;
-    gated.asked.acquire().await.unwrap().forget();
+    gated.is_asked().await;
+    client.say(&publish_1(true, "lab/x", b"2", 2)).await;
+    assert_eq!(client.ask(&PINGREQ).await, Some(Answer::Other(13)), "both are read");
     served.stop.cancel();
-    gated.let_through.add_permits(1);
+    gated.let_through.add_permits(2);
     assert_eq!(client.hear().await, Some(Answer::Puback { id: 1, code: 0 }));
+    assert_eq!(client.hear().await, Some(Answer::Puback { id: 2, code: 0 }));
     assert_eq!(client.hear().await, Some(Answer::Disconnect(0x8b)));
     assert_eq!(client.hear().await, None);
     served.running.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn stop_tries_a_refused_batch_of_mqtt_3_again() {
+    let memory = Memory::new(2);
+    let gated = Gated::new(&memory, 1);
+    let served = serve(gated.clone(), memory).await;
+    let mut client = Raw::connect(served.address).await;
+    assert!(client.ask(&hello("a").bytes(false)).await.is_some());
+    client.say(&publish_1(false, "lab/x", b"1", 1)).await;
+    gated.is_asked().await;
+    served.stop.cancel();
+    gated.let_through.add_permits(2);
+    assert_eq!(client.hear().await, Some(Answer::Puback { id: 1, code: 0 }));
+    assert_eq!(client.hear().await, None);
+    served.running.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_a_connection_left_on_its_way_is_appended_once() {
+    let memory = Memory::new(2);
+    let gated = Gated::new(&memory, 0);
+    let served = serve(gated.clone(), memory.clone()).await;
+    let one = hello("a").persistent().bytes(false);
+    let mut client = Raw::connect(served.address).await;
+    assert!(client.ask(&one).await.is_some());
+    client.say(&publish_1(false, "lab/x", b"1", 1)).await;
+    gated.is_asked().await;
+    drop(client);
+    let mut client = Raw::connect(served.address).await;
+    assert!(client.ask(&one).await.is_some());
+    client.say(&publish(false, "lab/x", b"1", Qos::AtLeastOnce, 1, true)).await;
+    gated.let_through.add_permits(10);
+    assert_eq!(client.hear().await, Some(Answer::Puback { id: 1, code: 0 }));
+    served.stop().await;
+    let log = Log { stream: Stream::Downlink, partition: 0 };
+    assert_eq!(memory.counts(log).await.unwrap().appended, 1);
 }
