@@ -11,7 +11,6 @@ use crate::request::SubscribeAnswer;
 use crate::session::{Arrival, Keep, Queued, Receipt, Saved, Session, Subscription};
 use crate::target::{Target, implicit_subscriber, subscriber};
 use crate::trie::{Subscriber, Trie};
-use crate::waiting::Waiting;
 use crate::wire::Wire;
 
 /// All sessions and subscriptions.
@@ -19,11 +18,13 @@ pub(crate) struct Broker {
     options: GatewayOptions,
     sessions: HashMap<Arc<str>, Session>,
     trie: Trie,
+    /// Key of the last message that was put into a queue, beyond those kept by earlier processes.
+    last_key: u64,
 }
 
 impl Broker {
     pub(crate) fn new(options: GatewayOptions) -> Self {
-        Self { options, sessions: HashMap::new(), trie: Trie::default() }
+        Self { options, sessions: HashMap::new(), trie: Trie::default(), last_key: 0 }
     }
 
     /// Takes up the sessions that an earlier process saved. Those that cannot be read are told.
@@ -39,12 +40,10 @@ impl Broker {
             }
             let client: Arc<str> = client.into();
             self.subscribe_all(&client, &saved);
-            let messages = pending.into_iter().filter_map(|(key, bytes)| {
-                Some(Queued::restored(key, Downlink::decode(&bytes).ok()?))
-            });
-            let mut queue: Waiting = messages.collect();
-            let restored = queue.iter_mut().map(|queued| queued.key).collect();
-            let session = Session { saved, queue, restored, ..Session::default() };
+            let newest = pending.iter().map(|(key, _)| *key).max();
+            self.last_key = self.last_key.max(newest.unwrap_or(0));
+            let mut session = Session { saved, ..Session::default() };
+            session.restore(pending);
             self.sessions.insert(client, session);
         }
         unreadable
@@ -220,27 +219,24 @@ impl Broker {
 
     /// Gives a message to every session that subscribed to its topic, once each. Returns what must
     /// be kept for sessions that are away or lag behind.
-    pub(crate) fn route(
-        &mut self,
-        message: &Arc<Downlink>,
-        key: u64,
-        receipt: &Arc<Receipt>,
-    ) -> Vec<Keep> {
+    pub(crate) fn route(&mut self, message: &Arc<Downlink>, receipt: &Arc<Receipt>) -> Vec<Keep> {
         let mut keeps = Vec::new();
         for target in self.targets(message) {
             let Some(session) = self.sessions.get_mut(&target.client) else { continue };
             let qos = target.qos.min(message.qos);
             let persistent = session.is_persistent() && qos > 0;
             if session.attached.is_none() && !persistent
-                || persistent && session.restored.contains(&key)
+                || persistent && session.has_restored(receipt)
             {
                 continue;
             }
+            // Not per session: a straggler of one that was forgotten must not meet its successor's.
+            self.last_key += 1;
             let queued = Queued {
                 message: message.clone(),
                 qos,
                 identifiers: target.identifiers,
-                key,
+                key: self.last_key,
                 receipt: persistent.then(|| receipt.clone()),
                 kept: false,
                 sent_as: None,

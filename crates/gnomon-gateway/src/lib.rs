@@ -6,9 +6,11 @@
 
 mod broker;
 mod connect;
+mod course;
 mod framing;
 mod intake;
 mod keeper;
+mod kept;
 mod link;
 mod options;
 mod parse;

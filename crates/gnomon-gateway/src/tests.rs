@@ -310,8 +310,11 @@ impl Log {
     fn route(&self, board: &Switchboard, position: u64, topic: &str) -> Vec<Keep> {
         let payload = Bytes::from(format!("m{position}"));
         let message = Arc::new(Downlink::new(topic, 1, payload));
-        let receipt = Receipt::new(position, self.done.clone());
-        board.broker().route(&message, position, &receipt)
+        board.broker().route(&message, &self.receipt(position))
+    }
+
+    fn receipt(&self, position: u64) -> Arc<Receipt> {
+        Receipt::new("x".into(), position, self.done.clone())
     }
 
     fn settled(&mut self) -> Vec<u64> {

@@ -1,6 +1,6 @@
 //! Messages to clients: sessions, windows, receipts.
 
-use gnomon_host::port::sessions::SessionChange;
+use gnomon_host::port::sessions::{SavedSession, SessionChange};
 
 use super::*;
 
@@ -156,8 +156,7 @@ fn messages_that_wait_are_bounded_by_bytes() {
     let payload = Bytes::from(vec![b'x'; 10_000]);
     let route = |board: &Switchboard, log: &Log, position| {
         let message = Arc::new(Downlink::new("t", 1, payload.clone()));
-        let receipt = Receipt::new(position, log.done.clone());
-        changes(&board.broker().route(&message, position, &receipt))
+        changes(&board.broker().route(&message, &log.receipt(position)))
     };
     let options = GatewayOptions { waiting_bytes_max: 25_000, ..Default::default() };
     let (board, mut log) = (board_with(options), Log::new());
@@ -177,6 +176,44 @@ fn messages_that_wait_are_bounded_by_bytes() {
     let mut peer = listener(&board, true, &one);
     assert!(route(&board, &log, 6).is_empty());
     assert_eq!(peer.deliver().len(), 1, "one message always fits");
+}
+
+/// What a store would load after these changes.
+fn saved(keeps: Vec<Keep>) -> Vec<SavedSession> {
+    let mut saved = SavedSession { client: "a".into(), document: Bytes::new(), pending: vec![] };
+    for keep in keeps {
+        match keep.change {
+            SessionChange::Save { document, .. } => saved.document = document,
+            SessionChange::Keep { key, message, .. } => saved.pending.push((key, message)),
+            SessionChange::Drop { key, .. } => saved.pending.retain(|(one, _)| *one != key),
+            SessionChange::Forget { .. } => saved.pending.clear(),
+        }
+    }
+    vec![saved]
+}
+
+#[test]
+fn what_an_earlier_process_kept_is_known_by_its_log_and_keeps_its_identifiers() {
+    let (first, log) = (board(), Log::new());
+    let one = hello("a").persistent();
+    let mut peer = Peer::connected(&first, true, &one);
+    let subscribe_as_7 = [0x82, 9, 0, 9, 2, 0x0b, 7, 0, 1, b't', 1];
+    assert_eq!(peer.say(&subscribe_as_7), [Answer::Suback(vec![1])]);
+    peer.link.end("lost", NOW);
+    let mut keeps = std::mem::take(&mut peer.link.keeps);
+    keeps.extend(log.route(&first, 41, "t"));
+    let second = board();
+    assert!(second.broker().restore(saved(keeps), NOW).is_empty());
+    assert!(log.route(&second, 41, "t").is_empty(), "the log delivers it again");
+    let message = Arc::new(Downlink::new("t", 1, "other".into()));
+    let other = Receipt::new("y".into(), 41, log.done.clone());
+    assert_eq!(changes(&second.broker().route(&message, &other)), ["keep 2"], "made anew");
+    let mut peer = Peer::connected(&second, true, &one);
+    peer.link.deliver(NOW);
+    let mut bytes = peer.link.wire.take_output();
+    assert!(bytes.starts_with(&[0x32, 11, 0, 1, b't', 0, 1, 2, 0x0b, 7, b'm']), "{bytes:?}");
+    let Answer::Publish { payload, .. } = answers(true, &mut bytes).remove(1) else { panic!() };
+    assert_eq!(payload, b"other");
 }
 
 #[test]

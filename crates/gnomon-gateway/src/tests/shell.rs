@@ -3,7 +3,10 @@
 use std::net::SocketAddr;
 
 use gnomon_adapters::memory::{Memory, MemoryConsumer};
-use gnomon_host::port::{Counts, Delivery, Log, Message, Queue, QueueError, Sessions, Stream};
+use gnomon_host::downlink::Downlink;
+use gnomon_host::port::{
+    Consumer, Counts, Delivery, Log, Message, Queue, QueueError, Sessions, Stream,
+};
 use mqtt_protocol_core::mqtt::packet::Qos;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -232,4 +235,92 @@ async fn what_a_connection_left_on_its_way_is_appended_once() {
     served.stop().await;
     let log = Log { stream: Stream::Downlink, partition: 0 };
     assert_eq!(memory.counts(log).await.unwrap().appended, 1);
+}
+
+/// A queue whose consumers cannot be reached once, when they are asked for the second time.
+#[derive(Clone)]
+struct Flaky {
+    memory: Memory,
+    failures: std::sync::Arc<Semaphore>,
+}
+
+struct FlakyConsumer {
+    inner: MemoryConsumer,
+    has_pulled: bool,
+    failures: std::sync::Arc<Semaphore>,
+}
+
+impl Consumer for FlakyConsumer {
+    fn log_id(&self) -> &str {
+        self.inner.log_id()
+    }
+
+    async fn pull(&mut self, count_max: usize) -> Result<Vec<Delivery>, QueueError> {
+        if self.has_pulled
+            && let Ok(failure) = self.failures.try_acquire()
+        {
+            failure.forget();
+            return Err(QueueError::Unavailable { reason: "test".into() });
+        }
+        let batch = self.inner.pull(count_max).await?;
+        self.has_pulled = true;
+        Ok(batch)
+    }
+
+    async fn acknowledge(&mut self, positions: &[u64]) -> Result<(), QueueError> {
+        self.inner.acknowledge(positions).await
+    }
+}
+
+impl Queue for Flaky {
+    type Consumer = FlakyConsumer;
+
+    fn partitions(&self) -> u16 {
+        self.memory.partitions()
+    }
+
+    async fn append(&self, messages: Vec<Message>) -> Result<(), QueueError> {
+        self.memory.append(messages).await
+    }
+
+    async fn consume(&self, log: Log) -> Result<FlakyConsumer, QueueError> {
+        let (inner, failures) = (self.memory.consume(log).await?, self.failures.clone());
+        Ok(FlakyConsumer { inner, has_pulled: false, failures })
+    }
+
+    async fn read(
+        &self,
+        log: Log,
+        position: u64,
+        count_max: usize,
+    ) -> Result<Vec<Delivery>, QueueError> {
+        self.memory.read(log, position, count_max).await
+    }
+
+    async fn counts(&self, log: Log) -> Result<Counts, QueueError> {
+        self.memory.counts(log).await
+    }
+}
+
+#[tokio::test]
+async fn a_queue_that_was_away_brings_no_message_twice() {
+    let memory = Memory::new(2);
+    let flaky = Flaky { memory: memory.clone(), failures: Semaphore::new(1).into() };
+    let served = serve(flaky, memory.clone()).await;
+    let mut client = Raw::connect(served.address).await;
+    assert!(client.ask(&hello("a").persistent().bytes(true)).await.is_some());
+    assert!(client.ask(&subscribe(true, &["t"])).await.is_some());
+    let log = Log { stream: Stream::Downlink, partition: 0 };
+    let mut ids = Vec::new();
+    for text in ["1", "2"] {
+        let body = Downlink::new("t", 1, text.into()).encode();
+        memory.append(vec![Message { log, id: text.into(), body }]).await.unwrap();
+        let Some(Answer::Publish { payload, id, .. }) = client.hear().await else { panic!() };
+        assert_eq!(payload, text.as_bytes());
+        ids.extend(id);
+    }
+    let acks: Vec<u8> = ids.into_iter().flat_map(puback).collect();
+    assert_eq!(client.ask(&[&acks[..], &PINGREQ].concat()).await, Some(Answer::Other(13)));
+    served.stop().await;
+    assert_eq!(memory.counts(log).await.unwrap().acknowledged, 2);
 }
