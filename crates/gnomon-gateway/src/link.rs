@@ -56,7 +56,7 @@ pub(crate) struct Link {
     pub(crate) silence_max_ms: Option<u64>,
     /// What goes to the queue next.
     pub(crate) next: Batch,
-    /// What must be durable before [`Link::take_output`] may be sent.
+    /// What must be durable before the output may be sent, see [`Keep::is_promise`].
     pub(crate) keeps: Vec<Keep>,
     pub(crate) board: Arc<Switchboard>,
     pub(crate) client: Option<Client>,

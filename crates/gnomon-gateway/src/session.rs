@@ -127,6 +127,14 @@ pub(crate) struct Keep {
     pub(crate) receipt: Option<Arc<Receipt>>,
 }
 
+impl Keep {
+    /// Whether the client is told something that rests on it. A message that is dropped too late
+    /// is only sent once more, which QoS 1 allows.
+    pub(crate) fn is_promise(&self) -> bool {
+        !matches!(self.change, SessionChange::Drop { .. })
+    }
+}
+
 impl Session {
     /// Whether the session outlives its connection.
     pub(crate) fn is_persistent(&self) -> bool {

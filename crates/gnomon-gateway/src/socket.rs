@@ -17,6 +17,7 @@ use crate::keeper::Keeper;
 use crate::link::Link;
 use crate::publish::{After, Batch};
 use crate::request::Goodbye;
+use crate::session::Keep;
 use crate::switchboard::Switchboard;
 
 /// Bytes read at once.
@@ -180,7 +181,11 @@ impl<Q: Queue> Socket<Q> {
     /// Makes durable what must be, then writes what waits.
     async fn flush(&mut self) -> Result<(), &'static str> {
         let keeps = std::mem::take(&mut self.link.keeps);
-        self.keeper.keep_durably(keeps).await;
+        if keeps.iter().any(Keep::is_promise) {
+            self.keeper.keep_durably(keeps).await;
+        } else {
+            self.keeper.keep(keeps).await;
+        }
         let bytes = self.link.wire.take_output();
         if bytes.is_empty() {
             return Ok(());

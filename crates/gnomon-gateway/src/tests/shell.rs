@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use gnomon_adapters::memory::{Memory, MemoryConsumer};
 use gnomon_host::downlink::Downlink;
 use gnomon_host::port::{
-    Consumer, Counts, Delivery, Log, Message, Queue, QueueError, Sessions, Stream,
+    Consumer, Counts, Delivery, Log, Message, Queue, QueueError, SavedSession, SessionChange,
+    Sessions, StoreError, Stream,
 };
 use mqtt_protocol_core::mqtt::packet::Qos;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,7 +26,7 @@ struct Served {
     running: JoinHandle<Result<(), GatewayError>>,
 }
 
-async fn serve<Q: Queue>(queue: Q, sessions: Memory) -> Served {
+async fn serve<Q: Queue, S: Sessions>(queue: Q, sessions: S) -> Served {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let gateway = Gateway::bind(any, GatewayOptions::default()).await.unwrap();
     let (address, stop) = (gateway.local_addr(), CancellationToken::new());
@@ -323,4 +324,48 @@ async fn a_queue_that_was_away_brings_no_message_twice() {
     assert_eq!(client.ask(&[&acks[..], &PINGREQ].concat()).await, Some(Answer::Other(13)));
     served.stop().await;
     assert_eq!(memory.counts(log).await.unwrap().acknowledged, 2);
+}
+
+/// Sessions that are written only while nobody holds the lock.
+#[derive(Clone)]
+struct Slow {
+    memory: Memory,
+    busy: std::sync::Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Sessions for Slow {
+    async fn load_all(&self) -> Result<Vec<SavedSession>, StoreError> {
+        self.memory.load_all().await
+    }
+
+    async fn change(&self, changes: Vec<SessionChange>) -> Result<(), StoreError> {
+        let _busy = self.busy.lock().await;
+        self.memory.change(changes).await
+    }
+}
+
+#[tokio::test]
+async fn an_acknowledgement_does_not_wait_for_the_disk() {
+    let memory = Memory::new(2);
+    let slow = Slow { memory: memory.clone(), busy: Default::default() };
+    let first = serve(memory.clone(), memory.clone()).await;
+    let one = hello("keeper").persistent().bytes(true);
+    let mut keeper = Raw::connect(first.address).await;
+    assert!(keeper.ask(&one).await.is_some());
+    assert!(keeper.ask(&subscribe(true, &["t"])).await.is_some());
+    first.stop().await;
+    let (client, message) = ("keeper".to_owned(), Downlink::new("t", 1, "1".into()).encode());
+    memory.change(vec![SessionChange::Keep { client, key: 1, message }]).await.unwrap();
+
+    let second = serve(memory.clone(), slow.clone()).await;
+    let mut keeper = Raw::connect(second.address).await;
+    assert!(keeper.ask(&one).await.is_some());
+    let Some(Answer::Publish { id: Some(id), .. }) = keeper.hear().await else { panic!() };
+    let busy = slow.busy.lock().await;
+    let both = [&puback(id)[..], &PINGREQ].concat();
+    assert_eq!(keeper.ask(&both).await, Some(Answer::Other(13)));
+    assert_eq!(memory.load_all().await.unwrap()[0].pending.len(), 1);
+    drop(busy);
+    second.stop().await;
+    assert_eq!(memory.load_all().await.unwrap()[0].pending.len(), 0);
 }
