@@ -6,6 +6,7 @@ use std::sync::Arc;
 use gnomon_host::downlink::Downlink;
 use gnomon_host::port::sessions::{SavedSession, SessionChange};
 
+use crate::idle::LeftWill;
 use crate::options::GatewayOptions;
 use crate::request::SubscribeAnswer;
 use crate::session::{Arrival, Keep, Queued, Receipt, Saved, Session, Subscription};
@@ -16,15 +17,26 @@ use crate::wire::Wire;
 /// All sessions and subscriptions.
 pub(crate) struct Broker {
     options: GatewayOptions,
-    sessions: HashMap<Arc<str>, Session>,
+    pub(crate) sessions: HashMap<Arc<str>, Session>,
     trie: Trie,
     /// Key of the last message that was put into a queue, beyond those kept by earlier processes.
     last_key: u64,
+    /// Number of the last session that began.
+    last_session: u64,
+    /// Wills that are due.
+    pub(crate) wills: Vec<LeftWill>,
 }
 
 impl Broker {
     pub(crate) fn new(options: GatewayOptions) -> Self {
-        Self { options, sessions: HashMap::new(), trie: Trie::default(), last_key: 0 }
+        Self {
+            options,
+            sessions: HashMap::new(),
+            trie: Trie::default(),
+            last_key: 0,
+            last_session: 0,
+            wills: Vec::new(),
+        }
     }
 
     /// Takes up the sessions that an earlier process saved. Those that cannot be read are told.
@@ -42,7 +54,8 @@ impl Broker {
             self.subscribe_all(&client, &saved);
             let newest = pending.iter().map(|(key, _)| *key).max();
             self.last_key = self.last_key.max(newest.unwrap_or(0));
-            let mut session = Session { saved, ..Session::default() };
+            let idle_ms = Some(u64::try_from(now_ms - saved.ended_at_ms).unwrap_or(0));
+            let mut session = Session { saved, idle_ms, ..Session::default() };
             session.restore(pending);
             self.sessions.insert(client, session);
         }
@@ -71,6 +84,13 @@ impl Broker {
         }
         let session_present = self.sessions.contains_key(client);
         let session = self.sessions.entry(client.clone()).or_default();
+        if !session_present {
+            self.last_session += 1;
+            session.number = self.last_session;
+        }
+        // Its client is back in time.
+        session.will = None;
+        session.idle_ms = None;
         if let Some(replaced) = session.attached.replace(attached) {
             session.requeue_inflight();
             replaced.waker.notify_one();
@@ -135,23 +155,8 @@ impl Broker {
         self.sessions.get_mut(client)?.set_expiry(client, Some(expiry_s))
     }
 
-    /// Forgets sessions that have outlived their connection for long enough.
-    pub(crate) fn expire(&mut self, now_ms: i64) -> Vec<Keep> {
-        let expired = |session: &Session| {
-            let Some(expiry_s) = session.saved.expiry_s else { return false };
-            session.attached.is_none()
-                && session.saved.ended_at_ms + i64::from(expiry_s) * 1000 <= now_ms
-        };
-        let clients: Vec<Arc<str>> = self
-            .sessions
-            .iter()
-            .filter(|(_, session)| expired(session))
-            .map(|(client, _)| client.clone())
-            .collect();
-        clients.iter().flat_map(|client| self.forget(client)).collect()
-    }
-
-    fn forget(&mut self, client: &str) -> Vec<Keep> {
+    /// Forgets a session; a will that waits with it is due.
+    pub(crate) fn forget(&mut self, client: &str) -> Vec<Keep> {
         let Some(session) = self.sessions.remove(client) else { return Vec::new() };
         for filter in session.saved.subscriptions.keys() {
             self.trie.remove(filter, client, false);
@@ -162,7 +167,9 @@ impl Broker {
         if let Some(attached) = &session.attached {
             attached.waker.notify_one();
         }
-        if !session.is_persistent() {
+        let is_persistent = session.is_persistent();
+        self.wills.extend(session.will);
+        if !is_persistent {
             return Vec::new();
         }
         vec![Keep { change: SessionChange::Forget { client: client.to_owned() }, receipt: None }]

@@ -9,6 +9,10 @@ use crate::session::{Arrival, Attached};
 
 impl Link {
     pub(crate) fn connect(&mut self, connect: Connect, now_ms: i64) {
+        if self.is_beyond_limit {
+            metrics::counter!("gnomon_mqtt_connects_total", "result" => "too many").increment(1);
+            return self.wire.answer_connect(ConnectAnswer::QuotaExceeded, None);
+        }
         let Some(identity) = self.identify(connect.user_name.as_deref()) else {
             metrics::counter!("gnomon_mqtt_connects_total", "result" => "not authorized")
                 .increment(1);
@@ -38,7 +42,14 @@ impl Link {
             attached,
             inflight_max: inflight_max.into(),
         };
-        let (session_present, keeps) = self.board.broker().attach(&id, arrival);
+        let mut broker = self.board.broker();
+        let (session_present, keeps) = broker.attach(&id, arrival);
+        let session = broker.session_number(&id);
+        let resumed = match identity {
+            Identity::Anyone if session_present => broker.filters(&id),
+            Identity::Anyone | Identity::Device(..) => Vec::new(),
+        };
+        drop(broker);
         self.keeps.extend(keeps);
         let keep_alive_ms = u64::from(connect.keep_alive_s) * 1500;
         self.silence_max_ms = (keep_alive_ms > 0).then_some(keep_alive_ms);
@@ -49,14 +60,19 @@ impl Link {
             self.tell_presence(device.clone(), Some(*dialect), true, "connected", now_ms);
         }
         let (plays, taken, pending) = (Vec::new(), Taken::default(), Vec::new());
-        let resumed = match identity {
-            Identity::Anyone if session_present => self.board.broker().filters(&id),
-            Identity::Anyone | Identity::Device(..) => Vec::new(),
-        };
         let ends_with_connection = connect.session_expiry_s == Some(0);
         let will = connect.will;
-        self.client =
-            Some(Client { id, identity, will, ends_with_connection, plays, known, taken, pending });
+        self.client = Some(Client {
+            id,
+            identity,
+            will,
+            session,
+            ends_with_connection,
+            plays,
+            known,
+            taken,
+            pending,
+        });
         for filter in resumed {
             self.begin_play(filter, "connected", now_ms);
         }

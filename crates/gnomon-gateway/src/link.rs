@@ -7,13 +7,12 @@
 
 use std::sync::Arc;
 
-use gnomon_host::downlink::Properties;
 use gnomon_model::{DeviceKey, Dialect, EnvelopeId};
 use tokio::sync::Notify;
 
-use crate::intake::Intake;
-use crate::publish::{Batch, check};
-use crate::request::{Goodbye, PublishAnswer, Request, Will};
+use crate::idle::LeftWill;
+use crate::publish::Batch;
+use crate::request::{Goodbye, Request, Will};
 use crate::retransmit::{Fate, Fingerprint, Taken};
 use crate::session::Keep;
 use crate::switchboard::Switchboard;
@@ -33,6 +32,8 @@ pub(crate) struct Client {
     pub(crate) id: Arc<str>,
     pub(crate) identity: Identity,
     pub(crate) will: Option<Will>,
+    /// Number of its session.
+    pub(crate) session: Option<u64>,
     /// Whether its CONNECT asked for a session that ends with the connection.
     pub(crate) ends_with_connection: bool,
     /// Devices that this connection plays without naming itself, with the filters that say so.
@@ -60,6 +61,8 @@ pub(crate) struct Link {
     pub(crate) keeps: Vec<Keep>,
     pub(crate) board: Arc<Switchboard>,
     pub(crate) client: Option<Client>,
+    /// Whether there are as many connections as there may be: the client is told so.
+    pub(crate) is_beyond_limit: bool,
     /// Whether a batch is on its way to the queue: nothing may be answered before it.
     pub(crate) appending: bool,
     ended_in_order: bool,
@@ -78,10 +81,16 @@ impl Link {
             keeps: Vec::new(),
             board,
             client: None,
+            is_beyond_limit: false,
             appending: false,
             ended_in_order: false,
             left: None,
         }
+    }
+
+    /// A connection beyond the limit, which is refused as soon as its version is known.
+    pub(crate) fn beyond_limit(board: Arc<Switchboard>) -> Self {
+        Self { is_beyond_limit: true, ..Self::new(board) }
     }
 
     /// The next batch, to be sent on its way; [`Link::appended`] takes in what became of it.
@@ -176,13 +185,10 @@ impl Link {
             self.board.retransmits.put(&client.id, client.may_send_again());
         }
         if let Some(will) = client.will.take() {
-            // Authorised now, not when it was left: a right may have been revoked since.
-            if check(&client.identity, &will.topic) == PublishAnswer::Accepted {
-                let Will { topic, payload, qos } = will;
-                let (properties, id) = (Properties::default(), self.board.id());
-                let intake = Intake { topic, payload, qos, properties, packet_id: None, id };
-                self.take_in(intake, &client.id, now_ms);
-            }
+            let left =
+                LeftWill { client: client.id.clone(), identity: client.identity.clone(), will };
+            let due = self.board.broker().hold_will(left, client.session);
+            due.into_iter().for_each(|left| self.publish_will(left, now_ms));
         }
         match client.identity.clone() {
             Identity::Device(_, device) => self.tell_presence(device, None, false, reason, now_ms),

@@ -11,6 +11,8 @@ pub struct GatewayOptions {
     pub pending_publishes_max: u16,
     /// Most QoS 1 messages sent to one client and not acknowledged, if it does not ask for fewer.
     pub inflight_max: u16,
+    /// Most connections at a time; further ones are refused.
+    pub connections_max: usize,
     /// How long a new connection may take for its CONNECT, milliseconds.
     pub connect_timeout_ms: u64,
     /// Most messages that wait for a client that is not connected; the oldest goes first.
@@ -37,6 +39,7 @@ impl Default for GatewayOptions {
             packet_bytes_max: 262_144,
             pending_publishes_max: 100,
             inflight_max: 100,
+            connections_max: 10_000,
             connect_timeout_ms: 10_000,
             offline_messages_max: 10_000,
             online_messages_max: 100_000,

@@ -26,7 +26,7 @@ pub(crate) fn connect_v3(connect: &v3_1_1::Connect) -> Connect {
         session_expiry_s: clean.then_some(0),
         keep_alive_s: connect.keep_alive(),
         receive_max: u16::MAX,
-        will: will(connect.will_topic(), connect.will_payload(), connect.will_qos()),
+        will: will(connect.will_topic(), connect.will_payload(), connect.will_qos(), &[]),
     }
 }
 
@@ -42,6 +42,7 @@ pub(crate) fn connect_v5(connect: &v5_0::Connect) -> Result<Connect, ConnectAnsw
     if connect.will_qos() == Qos::ExactlyOnce {
         return Err(ConnectAnswer::QosUnsupported);
     }
+    let will_props: &[Property] = connect.will_props();
     let expiry = properties::session_expiry_s(props).unwrap_or(0);
     Ok(Connect {
         client: connect.client_id().to_owned(),
@@ -50,15 +51,17 @@ pub(crate) fn connect_v5(connect: &v5_0::Connect) -> Result<Connect, ConnectAnsw
         session_expiry_s: (expiry != u32::MAX).then_some(expiry),
         keep_alive_s: connect.keep_alive(),
         receive_max: properties::receive_max(props).unwrap_or(u16::MAX),
-        will: will(connect.will_topic(), connect.will_payload(), connect.will_qos()),
+        will: will(connect.will_topic(), connect.will_payload(), connect.will_qos(), will_props),
     })
 }
 
-fn will(topic: Option<&str>, payload: Option<&[u8]>, qos: Qos) -> Option<Will> {
+fn will(topic: Option<&str>, payload: Option<&[u8]>, qos: Qos, props: &[Property]) -> Option<Will> {
     topic.map(|topic| Will {
         topic: topic.to_owned(),
         payload: Bytes::copy_from_slice(payload.unwrap_or_default()),
         qos: (qos as u8).min(1),
+        delay_s: properties::will_delay_s(props).unwrap_or(0),
+        properties: properties::of_publish(props),
     })
 }
 

@@ -21,6 +21,13 @@ pub(crate) fn session_expiry_s(properties: &[Property]) -> Option<u32> {
     })
 }
 
+pub(crate) fn will_delay_s(properties: &[Property]) -> Option<u32> {
+    properties.iter().find_map(|property| match property {
+        Property::WillDelayInterval(interval) => Some(interval.val()),
+        _ => None,
+    })
+}
+
 pub(crate) fn receive_max(properties: &[Property]) -> Option<u16> {
     properties.iter().find_map(|property| match property {
         Property::ReceiveMaximum(maximum) => Some(maximum.val()),
@@ -103,6 +110,7 @@ pub(crate) fn connack_v5(
         }
         ConnectAnswer::IdentifierRejected => (ConnectReasonCode::ClientIdentifierNotValid, false),
         ConnectAnswer::NotAuthorized => (ConnectReasonCode::NotAuthorized, false),
+        ConnectAnswer::QuotaExceeded => (ConnectReasonCode::QuotaExceeded, false),
         ConnectAnswer::MethodUnknown => (ConnectReasonCode::BadAuthenticationMethod, false),
         ConnectAnswer::RetainUnsupported => (ConnectReasonCode::RetainNotSupported, false),
         ConnectAnswer::QosUnsupported => (ConnectReasonCode::QosNotSupported, false),
@@ -130,6 +138,7 @@ pub(crate) fn connack_v3(answer: ConnectAnswer) -> Result<Packet, MqttError> {
             (ConnectReturnCode::Accepted, session_present)
         }
         ConnectAnswer::IdentifierRejected => (ConnectReturnCode::IdentifierRejected, false),
+        ConnectAnswer::QuotaExceeded => (ConnectReturnCode::ServerUnavailable, false),
         ConnectAnswer::NotAuthorized
         // The rest is said to MQTT 5 only.
         | ConnectAnswer::MethodUnknown

@@ -1,12 +1,16 @@
 //! Publishes: recognised if they come again, taken in, and acknowledged once the queue has them.
 
+use std::sync::Arc;
+
 use gnomon_dialect::topic::valid_topic;
 use gnomon_host::port::{Message, QueueError};
 
+use crate::idle::LeftWill;
 use crate::intake::Intake;
 use crate::link::{Identity, Link};
-use crate::request::{Goodbye, Publish, PublishAnswer};
+use crate::request::{Goodbye, Publish, PublishAnswer, Will};
 use crate::retransmit::{Fate, Fingerprint};
+use crate::switchboard::Switchboard;
 
 /// Messages on their way to the queue, with how the publishes that made them will be answered.
 #[derive(Default)]
@@ -122,6 +126,18 @@ impl Link {
         Some(fate)
     }
 
+    /// Publishes a will. It is authorised now, not when it was left: a right may have been revoked
+    /// since.
+    pub(crate) fn publish_will(&mut self, left: LeftWill, now_ms: i64) {
+        let LeftWill { client, identity, will } = left;
+        if check(&identity, &will.topic) == PublishAnswer::Accepted {
+            let Will { topic, payload, qos, properties, .. } = will;
+            let id = self.board.id();
+            let intake = Intake { topic, payload, qos, properties, packet_id: None, id };
+            self.take_in(intake, &client, now_ms);
+        }
+    }
+
     /// Answers what needs no queue, unless something before it waits for the queue.
     pub(crate) fn answer_at_once(&mut self) {
         if !self.appending
@@ -177,8 +193,19 @@ impl Link {
     }
 }
 
+/// The messages of wills whose connections are long gone.
+pub(crate) fn messages_of_wills(
+    board: &Arc<Switchboard>,
+    wills: Vec<LeftWill>,
+    now_ms: i64,
+) -> Vec<Message> {
+    let mut link = Link::new(board.clone());
+    wills.into_iter().for_each(|left| link.publish_will(left, now_ms));
+    link.next.messages()
+}
+
 /// Whether a client may publish on a topic.
-pub(crate) fn check(identity: &Identity, topic: &str) -> PublishAnswer {
+fn check(identity: &Identity, topic: &str) -> PublishAnswer {
     if !valid_topic(topic) {
         return PublishAnswer::TopicInvalid;
     }

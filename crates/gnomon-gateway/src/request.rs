@@ -44,6 +44,9 @@ pub(crate) struct Will {
     pub(crate) topic: String,
     pub(crate) payload: Bytes,
     pub(crate) qos: u8,
+    /// How long after the connection it is published, unless the client is back, seconds.
+    pub(crate) delay_s: u32,
+    pub(crate) properties: Properties,
 }
 
 #[derive(Debug)]
@@ -72,6 +75,8 @@ pub(crate) enum ConnectAnswer {
     },
     IdentifierRejected,
     NotAuthorized,
+    /// As many connections as there may be.
+    QuotaExceeded,
     /// MQTT 5: no method of enhanced authentication is served.
     MethodUnknown,
     /// MQTT 5: the will is to be retained.

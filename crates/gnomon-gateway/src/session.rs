@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::idle::LeftWill;
 use crate::kept::{self, Origin};
 use crate::waiting::Waiting;
 
@@ -107,6 +108,12 @@ pub(crate) struct Arrival {
 #[derive(Debug, Default)]
 pub(crate) struct Session {
     pub(crate) saved: Saved,
+    /// Tells it from one of the same client that was forgotten.
+    pub(crate) number: u64,
+    /// How long it has been without a connection, milliseconds; none until the next tick.
+    pub(crate) idle_ms: Option<u64>,
+    /// Waits until it is due or the client is back.
+    pub(crate) will: Option<LeftWill>,
     pub(crate) attached: Option<Attached>,
     /// Messages that wait, in order.
     pub(crate) queue: Waiting,

@@ -2,10 +2,9 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
-use gnomon_host::port::{Queue, QueueError};
+use gnomon_host::port::{Message, Queue, QueueError};
 use gnomon_host::watch::now_ms;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -18,7 +17,6 @@ use crate::link::Link;
 use crate::publish::{After, Batch};
 use crate::request::Goodbye;
 use crate::session::Keep;
-use crate::switchboard::Switchboard;
 
 /// Bytes read at once.
 const READ_BYTES: usize = 16 * 1024;
@@ -34,22 +32,15 @@ type Append = Pin<Box<dyn Future<Output = Result<(), QueueError>> + Send>>;
 /// Serves one connection to its end.
 pub(crate) async fn serve<Q: Queue>(
     stream: TcpStream,
-    board: Arc<Switchboard>,
+    link: Link,
     queue: Q,
     keeper: Keeper,
     stop: CancellationToken,
 ) {
     metrics::gauge!("gnomon_mqtt_connections").increment(1.0);
     let _ = stream.set_nodelay(true);
-    let mut socket = Socket {
-        stream,
-        link: Link::new(board),
-        queue,
-        keeper,
-        append: None,
-        pause: RETRY.0,
-        heard: Instant::now(),
-    };
+    let mut socket =
+        Socket { stream, link, queue, keeper, append: None, pause: RETRY.0, heard: Instant::now() };
     let reason = socket.run(&stop).await;
     debug!(reason, "connection ended");
     socket.end(reason).await;
@@ -228,18 +219,25 @@ impl<Q: Queue> Socket<Q> {
         let keeps = std::mem::take(&mut self.link.keeps);
         self.keeper.keep_durably(keeps).await;
         messages.extend(self.link.next.messages());
-        let deadline = Instant::now() + LAST_WORDS_MAX;
-        while !messages.is_empty()
-            && let Err(error) = self.queue.append(messages.clone()).await
-        {
-            if Instant::now() > deadline || matches!(error, QueueError::Closed) {
-                tracing::warn!(error = %error, "last words of a connection are lost");
-                return;
-            }
-            tokio::time::sleep(RETRY.1).await;
+        if last_words(&self.queue, messages).await {
+            self.link.last_words_arrived();
         }
-        self.link.last_words_arrived();
     }
+}
+
+/// Appends what nobody will say again; whether the queue took it.
+pub(crate) async fn last_words<Q: Queue>(queue: &Q, messages: Vec<Message>) -> bool {
+    let deadline = Instant::now() + LAST_WORDS_MAX;
+    while !messages.is_empty()
+        && let Err(error) = queue.append(messages.clone()).await
+    {
+        if Instant::now() > deadline || matches!(error, QueueError::Closed) {
+            tracing::warn!(error = %error, "last words of a connection are lost");
+            return false;
+        }
+        tokio::time::sleep(RETRY.1).await;
+    }
+    true
 }
 
 async fn arrival(append: &mut Option<(Batch, Append)>) -> Result<(), QueueError> {

@@ -5,6 +5,7 @@ mod deliver;
 mod protocol;
 mod publish;
 mod shell;
+mod wills;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};

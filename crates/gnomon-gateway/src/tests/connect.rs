@@ -116,6 +116,20 @@ fn a_session_that_is_resumed_plays_its_device_again() {
 }
 
 #[test]
+fn a_connection_beyond_the_limit_is_told_so() {
+    let board = board_with(GatewayOptions { connections_max: 1, ..Default::default() });
+    for (v5, code) in [(false, 3), (true, 0x97)] {
+        let link = crate::admit(&board, 1).unwrap();
+        let mut peer = Peer { v5, link };
+        let found = peer.say(&hello("a").persistent().bytes(v5));
+        assert_eq!(found, [Answer::Connack { present: false, code }]);
+        assert!(peer.link.wire.ended && !peer.link.is_connected());
+    }
+    assert!(crate::admit(&board, 0).is_some_and(|link| !link.is_beyond_limit));
+    assert!(crate::admit(&board, 1000).is_none(), "refusals are bounded as well");
+}
+
+#[test]
 fn filters_are_granted_by_what_they_match() {
     let (own, other) = ("devices/coldroom/room-1/#", "devices/coldroom/room-2/#");
     for (user, filter, v5_code) in [

@@ -236,10 +236,28 @@ fn a_saved_session_is_forgotten_when_its_client_says_so() {
 
 #[test]
 fn a_session_expires_when_its_client_stays_away() {
-    let board = board();
-    listener(&board, true, &hello("a").persistent()).end("lost");
-    assert!(board.broker().expire(NOW + 3_599_999).is_empty());
-    assert_eq!(changes(&board.broker().expire(NOW + 3_600_000)), ["forget"]);
+    let (board, one) = (board(), hello("a").persistent());
+    let expired = |elapsed_ms| changes(&board.broker().tick(elapsed_ms).0);
+    // The clock on the wall is of no account, whatever it says.
+    let mut peer = listener(&board, true, &one);
+    peer.link.end("lost", NOW - 1_000_000_000);
+    assert!(expired(3_600_000).is_empty(), "nobody knows how much of this it was away");
+    assert!(expired(3_599_999).is_empty());
+    let mut peer = Peer::connected(&board, true, &one);
+    assert!(expired(9_999_999).is_empty());
+    peer.link.end("lost", NOW);
+    assert!(expired(1).is_empty() && expired(3_599_999).is_empty());
+    assert_eq!(expired(1), ["forget"]);
+}
+
+#[test]
+fn a_restored_session_has_been_away_already() {
+    let (first, second) = (board(), board());
+    let mut peer = listener(&first, true, &hello("a").persistent());
+    peer.link.end("lost", NOW);
+    second.broker().restore(saved(std::mem::take(&mut peer.link.keeps)), NOW + 3_599_999);
+    assert!(second.broker().tick(0).0.is_empty());
+    assert_eq!(changes(&second.broker().tick(1).0), ["forget"]);
 }
 
 #[test]
