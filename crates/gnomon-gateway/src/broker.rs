@@ -12,7 +12,6 @@ use crate::request::SubscribeAnswer;
 use crate::session::{Arrival, Keep, Queued, Receipt, Saved, Session, Subscription};
 use crate::target::{Target, implicit_subscriber, subscriber};
 use crate::trie::{Subscriber, Trie};
-use crate::wire::Wire;
 
 /// All sessions and subscriptions.
 pub(crate) struct Broker {
@@ -269,45 +268,6 @@ impl Broker {
         targets
     }
 
-    /// Sends what waits for the client, as far as its window allows. Returns how many messages, and
-    /// what must be dropped from those kept because it has expired or is too large for the client.
-    pub(crate) fn deliver(
-        &mut self,
-        client: &str,
-        connection: u64,
-        wire: &mut Wire,
-        now_ms: i64,
-    ) -> (usize, Vec<Keep>) {
-        let (mut sent, mut dropped) = (0, Vec::new());
-        if !self.is_attached(client, connection) || wire.ended {
-            return (sent, dropped);
-        }
-        let Some(session) = self.sessions.get_mut(client) else { return (sent, dropped) };
-        while session.inflight.len() < session.inflight_max {
-            let Some(queued) = session.queue.pop_front() else {
-                session.is_dropping = false;
-                break;
-            };
-            if queued.has_expired(now_ms) {
-                dropped.extend(queued.unkeep(client));
-                continue;
-            }
-            match session.send(queued, wire, now_ms) {
-                Sent::Out => sent += 1,
-                Sent::LeftOut(queued) => {
-                    metrics::counter!("gnomon_mqtt_dropped_total", "reason" => "packet too large")
-                        .increment(1);
-                    dropped.extend(queued.unkeep(client));
-                }
-                Sent::NoPacketId(queued) => {
-                    session.queue.push_front(queued);
-                    break;
-                }
-            }
-        }
-        (sent, dropped)
-    }
-
     /// Notes that the client has a message; returns what must be dropped from those kept.
     pub(crate) fn acknowledged(
         &mut self,
@@ -320,38 +280,5 @@ impl Broker {
             return None;
         }
         self.sessions.get_mut(client)?.acknowledged(packet_id)?.unkeep(client)
-    }
-}
-
-impl Session {
-    fn send(&mut self, queued: Queued, wire: &mut Wire, now_ms: i64) -> Sent {
-        if queued.qos == 0 {
-            let out = wire.publish(&queued.message, None, false, &queued.identifiers, now_ms);
-            return if out { Sent::Out } else { Sent::LeftOut(queued) };
-        }
-        let again = queued.sent_as.filter(|packet_id| wire.reuse_packet_id(*packet_id));
-        let Some(packet_id) = again.or_else(|| wire.packet_id()) else {
-            return Sent::NoPacketId(queued);
-        };
-        let is_again = again.is_some();
-        if !wire.publish(&queued.message, Some(packet_id), is_again, &queued.identifiers, now_ms) {
-            return Sent::LeftOut(queued);
-        }
-        self.inflight.push_back((packet_id, queued));
-        Sent::Out
-    }
-}
-
-/// What became of a message that was to be sent.
-enum Sent {
-    Out,
-    /// The client does not take messages of its size.
-    LeftOut(Queued),
-    NoPacketId(Queued),
-}
-
-impl Queued {
-    fn has_expired(&self, now_ms: i64) -> bool {
-        self.message.properties.expires_at_ms.is_some_and(|at| at <= now_ms)
     }
 }

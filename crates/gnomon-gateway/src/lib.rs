@@ -7,6 +7,7 @@
 mod broker;
 mod connect;
 mod course;
+mod delivery;
 mod framing;
 mod idle;
 mod intake;

@@ -148,23 +148,6 @@ impl Link {
         }
     }
 
-    /// Puts waiting messages on the wire. Returns whether the connection is still the session's.
-    pub(crate) fn deliver(&mut self, now_ms: i64) -> bool {
-        let Some(client) = &self.client else { return true };
-        let mut broker = self.board.broker();
-        let (sent, dropped) = broker.deliver(&client.id, self.connection, &mut self.wire, now_ms);
-        let attached = broker.is_attached(&client.id, self.connection);
-        drop(broker);
-        self.keeps.extend(dropped);
-        if sent > 0 {
-            metrics::counter!("gnomon_mqtt_messages_delivered_total").increment(sent as u64);
-        }
-        if !attached && !self.wire.ended {
-            self.wire.goodbye(Goodbye::TakenOver);
-        }
-        attached
-    }
-
     /// The connection is over, but its last batch is still on its way: a client that is back before
     /// it has arrived may send it again.
     pub(crate) fn leave(&self) {

@@ -261,6 +261,20 @@ fn a_restored_session_has_been_away_already() {
 }
 
 #[test]
+fn messages_too_large_for_the_client_leave_room_in_its_window() {
+    let board = board_with(GatewayOptions { inflight_max: 2, ..Default::default() });
+    let mut log = Log::new();
+    let one = Hello { packet_max: Some(60), ..hello("a").persistent() };
+    let mut peer = listener(&board, true, &one);
+    peer.say(&subscribe(true, &["t/#"]));
+    let long = format!("t/{}", "x".repeat(80));
+    (1..=5).for_each(|position| drop(log.route(&board, position, &long)));
+    log.route(&board, 6, "t");
+    assert_eq!(peer.deliver().len(), 1);
+    assert_eq!(log.settled(), [1, 2, 3, 4, 5]);
+}
+
+#[test]
 fn a_message_too_large_for_the_client_is_left_out() {
     let (board, mut log) = (board(), Log::new());
     let one = Hello { packet_max: Some(60), ..hello("a").persistent() };
