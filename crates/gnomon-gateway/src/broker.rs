@@ -99,6 +99,10 @@ impl Broker {
         session.saved.owner = owner;
         session.saved.ended_at_ms = 0;
         session.inflight_max = inflight_max;
+        // The device may speak another dialect now.
+        for filter in &session.saved.implicit {
+            self.trie.remove(filter, client, true);
+        }
         for filter in &implicit {
             self.trie.insert(filter, implicit_subscriber(client));
         }

@@ -69,6 +69,23 @@ fn a_clean_session_is_forgotten() {
 }
 
 #[test]
+fn a_device_that_changes_its_dialect_gets_only_what_that_implies() {
+    let alink = hello("a").named("room-1&coldroom").persistent();
+    let plain = hello("a").named("coldroom/room-1").persistent();
+    let set = "/sys/coldroom/room-1/thing/service/property/set";
+    for v5 in VERSIONS {
+        let (board, log) = (board(), Log::new());
+        let mut peer = Peer::connected(&board, v5, &alink);
+        log.route(&board, 1, set);
+        assert_eq!(peer.deliver().len(), 1);
+        peer.end("lost");
+        let mut peer = Peer::connected(&board, v5, &plain);
+        log.route(&board, 2, set);
+        assert_eq!(peer.deliver(), []);
+    }
+}
+
+#[test]
 fn no_more_is_in_flight_than_the_client_asks_for() {
     for (v5, receive_max, inflight_max, expected) in
         [(false, None, 3, 3), (true, None, 3, 3), (true, Some(2), 3, 2), (true, Some(9), 3, 3)]
