@@ -1,27 +1,41 @@
 //! All sessions and subscriptions, and who gets which message. Pure but for the wakers it rings.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use gnomon_host::downlink::Downlink;
 use gnomon_host::port::sessions::{SavedSession, SessionChange};
 
+use crate::idle::LeftWill;
 use crate::options::GatewayOptions;
+use crate::request::SubscribeAnswer;
 use crate::session::{Arrival, Keep, Queued, Receipt, Saved, Session, Subscription};
 use crate::target::{Target, implicit_subscriber, subscriber};
 use crate::trie::{Subscriber, Trie};
-use crate::wire::{SubscribeAnswer, Wire};
 
 /// All sessions and subscriptions.
 pub(crate) struct Broker {
     options: GatewayOptions,
-    sessions: HashMap<Arc<str>, Session>,
+    pub(crate) sessions: HashMap<Arc<str>, Session>,
     trie: Trie,
+    /// Key of the last message that was put into a queue, beyond those kept by earlier processes.
+    last_key: u64,
+    /// Number of the last session that began.
+    last_session: u64,
+    /// Wills that are due.
+    pub(crate) wills: Vec<LeftWill>,
 }
 
 impl Broker {
     pub(crate) fn new(options: GatewayOptions) -> Self {
-        Self { options, sessions: HashMap::new(), trie: Trie::default() }
+        Self {
+            options,
+            sessions: HashMap::new(),
+            trie: Trie::default(),
+            last_key: 0,
+            last_session: 0,
+            wills: Vec::new(),
+        }
     }
 
     /// Takes up the sessions that an earlier process saved. Those that cannot be read are told.
@@ -37,12 +51,11 @@ impl Broker {
             }
             let client: Arc<str> = client.into();
             self.subscribe_all(&client, &saved);
-            let messages = pending.into_iter().filter_map(|(key, bytes)| {
-                Some(Queued::restored(key, Downlink::decode(&bytes).ok()?))
-            });
-            let queue: VecDeque<Queued> = messages.collect();
-            let restored = queue.iter().map(|queued| queued.key).collect();
-            let session = Session { saved, queue, restored, ..Session::default() };
+            let newest = pending.iter().map(|(key, _)| *key).max();
+            self.last_key = self.last_key.max(newest.unwrap_or(0));
+            let idle_ms = Some(u64::try_from(now_ms - saved.ended_at_ms).unwrap_or(0));
+            let mut session = Session { saved, idle_ms, ..Session::default() };
+            session.restore(pending);
             self.sessions.insert(client, session);
         }
         unreadable
@@ -70,6 +83,13 @@ impl Broker {
         }
         let session_present = self.sessions.contains_key(client);
         let session = self.sessions.entry(client.clone()).or_default();
+        if !session_present {
+            self.last_session += 1;
+            session.number = self.last_session;
+        }
+        // Its client is back in time.
+        session.will = None;
+        session.idle_ms = None;
         if let Some(replaced) = session.attached.replace(attached) {
             session.requeue_inflight();
             replaced.waker.notify_one();
@@ -79,6 +99,10 @@ impl Broker {
         session.saved.owner = owner;
         session.saved.ended_at_ms = 0;
         session.inflight_max = inflight_max;
+        // The device may speak another dialect now.
+        for filter in &session.saved.implicit {
+            self.trie.remove(filter, client, true);
+        }
         for filter in &implicit {
             self.trie.insert(filter, implicit_subscriber(client));
         }
@@ -107,7 +131,7 @@ impl Broker {
             return self.forget(client);
         }
         session.requeue_inflight();
-        session.queue.retain(|queued| queued.qos > 0);
+        session.queue.leave_out_qos_0();
         let mut changes = session.keep_all(client);
         changes.push(Keep { change: session.save(client), receipt: None });
         changes
@@ -134,23 +158,8 @@ impl Broker {
         self.sessions.get_mut(client)?.set_expiry(client, Some(expiry_s))
     }
 
-    /// Forgets sessions that have outlived their connection for long enough.
-    pub(crate) fn expire(&mut self, now_ms: i64) -> Vec<Keep> {
-        let expired = |session: &Session| {
-            let Some(expiry_s) = session.saved.expiry_s else { return false };
-            session.attached.is_none()
-                && session.saved.ended_at_ms + i64::from(expiry_s) * 1000 <= now_ms
-        };
-        let clients: Vec<Arc<str>> = self
-            .sessions
-            .iter()
-            .filter(|(_, session)| expired(session))
-            .map(|(client, _)| client.clone())
-            .collect();
-        clients.iter().flat_map(|client| self.forget(client)).collect()
-    }
-
-    fn forget(&mut self, client: &str) -> Vec<Keep> {
+    /// Forgets a session; a will that waits with it is due.
+    pub(crate) fn forget(&mut self, client: &str) -> Vec<Keep> {
         let Some(session) = self.sessions.remove(client) else { return Vec::new() };
         for filter in session.saved.subscriptions.keys() {
             self.trie.remove(filter, client, false);
@@ -161,7 +170,9 @@ impl Broker {
         if let Some(attached) = &session.attached {
             attached.waker.notify_one();
         }
-        if !session.is_persistent() {
+        let is_persistent = session.is_persistent();
+        self.wills.extend(session.will);
+        if !is_persistent {
             return Vec::new();
         }
         vec![Keep { change: SessionChange::Forget { client: client.to_owned() }, receipt: None }]
@@ -196,6 +207,12 @@ impl Broker {
         session.saved.subscriptions.remove(filter).is_some()
     }
 
+    /// Filters of the client's own subscriptions.
+    pub(crate) fn filters(&self, client: &str) -> Vec<String> {
+        let session = self.sessions.get(client);
+        session.into_iter().flat_map(|one| one.saved.subscriptions.keys().cloned()).collect()
+    }
+
     /// What must be durable after subscriptions changed; nothing for a session that is not saved.
     pub(crate) fn saved(&self, client: &str) -> Vec<Keep> {
         let session = self.sessions.get(client).filter(|session| session.is_persistent());
@@ -212,27 +229,24 @@ impl Broker {
 
     /// Gives a message to every session that subscribed to its topic, once each. Returns what must
     /// be kept for sessions that are away or lag behind.
-    pub(crate) fn route(
-        &mut self,
-        message: &Arc<Downlink>,
-        key: u64,
-        receipt: &Arc<Receipt>,
-    ) -> Vec<Keep> {
+    pub(crate) fn route(&mut self, message: &Arc<Downlink>, receipt: &Arc<Receipt>) -> Vec<Keep> {
         let mut keeps = Vec::new();
         for target in self.targets(message) {
             let Some(session) = self.sessions.get_mut(&target.client) else { continue };
             let qos = target.qos.min(message.qos);
             let persistent = session.is_persistent() && qos > 0;
             if session.attached.is_none() && !persistent
-                || persistent && session.restored.contains(&key)
+                || persistent && session.has_restored(receipt)
             {
                 continue;
             }
+            // Not per session: a straggler of one that was forgotten must not meet its successor's.
+            self.last_key += 1;
             let queued = Queued {
                 message: message.clone(),
                 qos,
                 identifiers: target.identifiers,
-                key,
+                key: self.last_key,
                 receipt: persistent.then(|| receipt.clone()),
                 kept: false,
                 sent_as: None,
@@ -258,42 +272,6 @@ impl Broker {
         targets
     }
 
-    /// Sends what waits for the client, as far as its window allows. Returns how many messages, and
-    /// what must be dropped from those kept because it has expired or is too large for the client.
-    pub(crate) fn deliver(
-        &mut self,
-        client: &str,
-        connection: u64,
-        wire: &mut Wire,
-        now_ms: i64,
-    ) -> (usize, Vec<Keep>) {
-        let (mut sent, mut dropped) = (0, Vec::new());
-        if !self.is_attached(client, connection) || wire.ended {
-            return (sent, dropped);
-        }
-        let Some(session) = self.sessions.get_mut(client) else { return (sent, dropped) };
-        while session.inflight.len() < session.inflight_max {
-            let Some(queued) = session.queue.pop_front() else { break };
-            if queued.has_expired(now_ms) {
-                dropped.extend(queued.unkeep(client));
-                continue;
-            }
-            match session.send(queued, wire, now_ms) {
-                Sent::Out => sent += 1,
-                Sent::LeftOut(queued) => {
-                    metrics::counter!("gnomon_mqtt_dropped_total", "reason" => "packet too large")
-                        .increment(1);
-                    dropped.extend(queued.unkeep(client));
-                }
-                Sent::NoPacketId(queued) => {
-                    session.queue.push_front(queued);
-                    break;
-                }
-            }
-        }
-        (sent, dropped)
-    }
-
     /// Notes that the client has a message; returns what must be dropped from those kept.
     pub(crate) fn acknowledged(
         &mut self,
@@ -306,65 +284,5 @@ impl Broker {
             return None;
         }
         self.sessions.get_mut(client)?.acknowledged(packet_id)?.unkeep(client)
-    }
-}
-
-impl Session {
-    fn enqueue(&mut self, client: &str, mut queued: Queued, options: &GatewayOptions) -> Vec<Keep> {
-        let mut keeps = Vec::new();
-        let Some(attached) = &self.attached else {
-            if self.queue.len() >= options.offline_messages_max
-                && let Some(oldest) = self.queue.pop_front()
-            {
-                metrics::counter!("gnomon_mqtt_dropped_total", "reason" => "offline queue full")
-                    .increment(1);
-                let change = SessionChange::Drop { client: client.to_owned(), key: oldest.key };
-                keeps.push(Keep { change, receipt: oldest.receipt });
-            }
-            keeps.extend(queued.keep(client));
-            self.queue.push_back(queued);
-            return keeps;
-        };
-        if self.queue.len() >= options.online_messages_max {
-            metrics::counter!("gnomon_mqtt_dropped_total", "reason" => "slow client").increment(1);
-            return keeps;
-        }
-        if self.queue.len() >= options.lagging_messages && queued.receipt.is_some() {
-            keeps.extend(queued.keep(client));
-        }
-        self.queue.push_back(queued);
-        attached.waker.notify_one();
-        keeps
-    }
-
-    fn send(&mut self, queued: Queued, wire: &mut Wire, now_ms: i64) -> Sent {
-        if queued.qos == 0 {
-            let out = wire.publish(&queued.message, None, false, &queued.identifiers, now_ms);
-            return if out { Sent::Out } else { Sent::LeftOut(queued) };
-        }
-        let again = queued.sent_as.filter(|packet_id| wire.reuse_packet_id(*packet_id));
-        let Some(packet_id) = again.or_else(|| wire.packet_id()) else {
-            return Sent::NoPacketId(queued);
-        };
-        let is_again = again.is_some();
-        if !wire.publish(&queued.message, Some(packet_id), is_again, &queued.identifiers, now_ms) {
-            return Sent::LeftOut(queued);
-        }
-        self.inflight.push_back((packet_id, queued));
-        Sent::Out
-    }
-}
-
-/// What became of a message that was to be sent.
-enum Sent {
-    Out,
-    /// The client does not take messages of its size.
-    LeftOut(Queued),
-    NoPacketId(Queued),
-}
-
-impl Queued {
-    fn has_expired(&self, now_ms: i64) -> bool {
-        self.message.properties.expires_at_ms.is_some_and(|at| at <= now_ms)
     }
 }

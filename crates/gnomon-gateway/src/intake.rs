@@ -5,25 +5,29 @@ use gnomon_dialect::{UplinkKind, encode, recognise};
 use gnomon_host::downlink::{Downlink, Properties};
 use gnomon_host::port::{Log, Message, Stream};
 use gnomon_model::{
-    Destination, DeviceKey, Dialect, Effect, Envelope, Record, Reject, RejectKind, ReplyTo, What,
+    Destination, Dialect, Effect, Envelope, EnvelopeId, Record, Reject, RejectKind, ReplyTo, What,
 };
 
 use crate::link::{Client, Identity, Link};
+use crate::publish::{Entry, Origin};
+
+/// One publish that the client may make.
+pub(crate) struct Intake {
+    pub(crate) topic: String,
+    pub(crate) payload: Bytes,
+    pub(crate) qos: u8,
+    /// The expiry is relative, milliseconds.
+    pub(crate) properties: Properties,
+    pub(crate) packet_id: Option<u16>,
+    /// Names its messages: those of a publish that comes again are the same.
+    pub(crate) id: EnvelopeId,
+}
 
 impl Link {
     /// Puts a publish into the next batch: as an envelope if a device speaks, and as a message if
     /// somebody subscribed to it or it is none of Gnomon's own topics.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one publish")]
-    pub(crate) fn take_in(
-        &mut self,
-        topic: String,
-        payload: Bytes,
-        qos: u8,
-        mut properties: Properties,
-        packet: Option<(String, u16)>,
-        publisher: &str,
-        now_ms: i64,
-    ) {
+    pub(crate) fn take_in(&mut self, intake: Intake, publisher: &str, now_ms: i64) {
+        let Intake { topic, payload, qos, mut properties, packet_id, id } = intake;
         let uplink = recognise(&topic);
         let is_general = uplink.is_none() || self.board.broker().has_subscriber(&topic);
         if let Some(uplink) = &uplink {
@@ -35,34 +39,32 @@ impl Link {
                 | UplinkKind::Unsupported => Stream::Telemetry,
             };
             let (topic, payload) = (topic.clone(), payload.clone());
+            let packet = packet_id.map(|packet_id| (publisher.to_owned(), packet_id));
             let what = What::Published { topic, payload, packet };
-            self.add_envelope(stream, uplink.device.clone(), what, now_ms);
+            let device = uplink.device.clone();
+            let envelope = Envelope { id: id.clone(), device, received_at_ms: now_ms, what };
+            self.add_envelope(stream, &envelope, Origin::Publish);
         }
         if is_general {
             properties.expires_at_ms = properties.expires_at_ms.map(|lifetime| now_ms + lifetime);
             let publisher = Some(publisher.to_owned());
             let downlink = Downlink { topic, qos, publisher, properties, payload };
-            self.add_downlink(&downlink);
+            // Apart from the ids of effects, which end in a number.
+            self.add_downlink(format!("{id}-m"), &downlink);
         }
     }
 
-    pub(crate) fn add_envelope(
-        &mut self,
-        stream: Stream,
-        device: DeviceKey,
-        what: What,
-        now_ms: i64,
-    ) {
-        let log = Log { stream, partition: device.partition(self.board.partitions) };
-        let envelope = Envelope { id: self.board.id(), device, received_at_ms: now_ms, what };
+    pub(crate) fn add_envelope(&mut self, stream: Stream, envelope: &Envelope, origin: Origin) {
+        let log = Log { stream, partition: envelope.device.partition(self.board.partitions) };
         let (id, body) = (envelope.id.to_string(), envelope.encode());
-        self.next.messages.push(Message { log, id, device: Some(envelope.device), body });
+        let message = Message { log, id, device: Some(envelope.device.clone()), body };
+        self.next.entries.push(Entry { message, origin });
     }
 
-    fn add_downlink(&mut self, downlink: &Downlink) {
+    fn add_downlink(&mut self, id: String, downlink: &Downlink) {
         let log = Log { stream: Stream::Downlink, partition: 0 };
-        let (id, body) = (self.board.id().to_string(), downlink.encode());
-        self.next.messages.push(Message { log, id, device: None, body });
+        let message = Message { log, id, device: None, body: downlink.encode() };
+        self.next.entries.push(Entry { message, origin: Origin::Publish });
     }
 
     /// Tells a device, on its own topic, that it may not publish on another's.
@@ -81,7 +83,8 @@ impl Link {
         let effect = Effect::Rejected { to, reject };
         for (to, payload) in encode(&effect, device, &Record::default()) {
             if let Destination::Topic { topic, qos } = to {
-                self.add_downlink(&Downlink::new(&topic, qos, payload.into_bytes().into()));
+                let id = self.board.id().to_string();
+                self.add_downlink(id, &Downlink::new(&topic, qos, payload.into_bytes().into()));
             }
         }
     }

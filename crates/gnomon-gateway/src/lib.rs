@@ -5,13 +5,21 @@
 //! See: docs/mqtt.md
 
 mod broker;
+mod connect;
+mod course;
+mod delivery;
+mod framing;
+mod idle;
 mod intake;
 mod keeper;
+mod kept;
 mod link;
 mod options;
 mod parse;
 mod properties;
+mod publish;
 mod pump;
+mod request;
 mod retransmit;
 mod session;
 mod socket;
@@ -21,6 +29,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod trie;
+mod waiting;
 mod wire;
 
 use std::net::SocketAddr;
@@ -33,12 +42,15 @@ use gnomon_host::port::{Log, Queue, Sessions, Stream};
 use gnomon_host::watch::now_ms;
 use gnomon_model::{Envelope, Models, What};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use crate::broker::Broker;
 use crate::keeper::Keeper;
+use crate::link::Link;
+use crate::publish::messages_of_wills;
 use crate::retransmit::Retransmits;
 use crate::switchboard::Switchboard;
 
@@ -48,6 +60,8 @@ pub use crate::options::{GatewayError, GatewayOptions};
 const EXPIRY: Duration = Duration::from_secs(1);
 /// Messages of each log in which publishes are looked for that a client may send again.
 const TAIL: u64 = 2048;
+/// Most connections beyond the limit that are told why at a time; further ones are only closed.
+const REFUSALS_MAX: usize = 100;
 /// Pause after the system refused to hand out a connection (too many files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -116,35 +130,53 @@ impl Gateway {
             pump_stop.clone(),
         ));
         let connections = TaskTracker::new();
-        let mut expiry = tokio::time::interval(EXPIRY);
+        let (mut expiry, mut ticked) = (tokio::time::interval(EXPIRY), Instant::now());
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, _)) => {
-                        let (board, queue) = (board.clone(), queue.clone());
-                        let (keeper, stop) = (keeper.clone(), stop.clone());
-                        connections.spawn(socket::serve(stream, board, queue, keeper, stop));
+                        let Some(link) = admit(&board, connections.len()) else { continue };
+                        let (queue, keeper) = (queue.clone(), keeper.clone());
+                        connections.spawn(socket::serve(stream, link, queue, keeper, stop.clone()));
                     }
                     Err(error) => {
                         warn!(error = %error, "accept a connection");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 },
-                _ = expiry.tick() => {
-                    let expired = board.broker().expire(now_ms());
+                now = expiry.tick() => {
+                    let elapsed = now.saturating_duration_since(ticked);
+                    ticked = now;
+                    let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+                    let (expired, wills) = board.broker().tick(elapsed_ms);
                     keeper.keep(expired).await;
+                    let (messages, queue) = (messages_of_wills(&board, wills, now_ms()), queue.clone());
+                    if !messages.is_empty() {
+                        connections.spawn(async move { socket::last_words(&queue, messages).await });
+                    }
                 }
             }
         }
         connections.close();
         connections.wait().await;
+        let wills = board.broker().take_wills();
+        socket::last_words(&queue, messages_of_wills(&board, wills, now_ms())).await;
         pump_stop.cancel();
         let _ = pumping.await;
         drop(keeper);
         let _ = keeping.await;
         Ok(())
     }
+}
+
+/// What a new connection gets while `open` are there: service, a refusal that says why, or nothing.
+fn admit(board: &Arc<Switchboard>, open: usize) -> Option<Link> {
+    let connections_max = board.options.connections_max;
+    if open < connections_max {
+        return Some(Link::new(board.clone()));
+    }
+    (open < connections_max.saturating_add(REFUSALS_MAX)).then(|| Link::beyond_limit(board.clone()))
 }
 
 /// Begins every id of this process: its start time, and a random part.

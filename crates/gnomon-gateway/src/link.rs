@@ -7,16 +7,16 @@
 
 use std::sync::Arc;
 
-use gnomon_dialect::topic::valid_topic;
-use gnomon_host::downlink::Properties;
-use gnomon_host::port::{Message, QueueError};
-use gnomon_model::{DeviceKey, Dialect};
+use gnomon_model::{DeviceKey, Dialect, EnvelopeId};
 use tokio::sync::Notify;
 
-use crate::retransmit::{Fingerprint, Taken};
-use crate::session::{Arrival, Attached, Keep};
+use crate::idle::LeftWill;
+use crate::publish::Batch;
+use crate::request::{Goodbye, Request, Will};
+use crate::retransmit::{Fate, Fingerprint, Taken};
+use crate::session::Keep;
 use crate::switchboard::Switchboard;
-use crate::wire::{Connect, ConnectAnswer, Goodbye, Publish, PublishAnswer, Request, Will, Wire};
+use crate::wire::Wire;
 
 /// Who the client is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,32 +27,23 @@ pub(crate) enum Identity {
     Device(Dialect, DeviceKey),
 }
 
-/// Publishes on their way to the queue, with how each will be answered.
-#[derive(Default)]
-pub(crate) struct Batch {
-    /// What to append.
-    pub(crate) messages: Vec<Message>,
-    /// Packet id, the answer if the queue takes the messages, and what to remember then.
-    answers: Vec<(u16, PublishAnswer, Option<Fingerprint>)>,
-}
-
-impl Batch {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.answers.is_empty()
-    }
-}
-
 /// The client of a connection that was accepted.
 pub(crate) struct Client {
     pub(crate) id: Arc<str>,
     pub(crate) identity: Identity,
     pub(crate) will: Option<Will>,
+    /// Number of its session.
+    pub(crate) session: Option<u64>,
+    /// Whether its CONNECT asked for a session that ends with the connection.
+    pub(crate) ends_with_connection: bool,
     /// Devices that this connection plays without naming itself, with the filters that say so.
     pub(crate) plays: Vec<(String, DeviceKey, Dialect)>,
     /// What an earlier connection took, and this client may send again.
     pub(crate) known: Taken,
     /// What this connection took.
     pub(crate) taken: Taken,
+    /// What this connection has on its way to the queue, the oldest first.
+    pub(crate) pending: Vec<(Fingerprint, EnvelopeId)>,
 }
 
 /// One connection.
@@ -66,13 +57,17 @@ pub(crate) struct Link {
     pub(crate) silence_max_ms: Option<u64>,
     /// What goes to the queue next.
     pub(crate) next: Batch,
-    /// What must be durable before [`Link::take_output`] may be sent.
+    /// What must be durable before the output may be sent, see [`Keep::is_promise`].
     pub(crate) keeps: Vec<Keep>,
     pub(crate) board: Arc<Switchboard>,
     pub(crate) client: Option<Client>,
+    /// Whether there are as many connections as there may be: the client is told so.
+    pub(crate) is_beyond_limit: bool,
     /// Whether a batch is on its way to the queue: nothing may be answered before it.
-    appending: bool,
+    pub(crate) appending: bool,
     ended_in_order: bool,
+    /// Whose last publishes are still on their way when the connection is over.
+    left: Option<Client>,
 }
 
 impl Link {
@@ -86,18 +81,16 @@ impl Link {
             keeps: Vec::new(),
             board,
             client: None,
+            is_beyond_limit: false,
             appending: false,
             ended_in_order: false,
+            left: None,
         }
     }
 
-    /// Whether more may be read: not while too many publishes wait for the queue.
-    pub(crate) fn may_read(&self) -> bool {
-        let count_max = usize::from(self.board.options.pending_publishes_max);
-        // One publish makes at most two messages; those of QoS 0 have no answer to count.
-        !self.wire.ended
-            && self.next.answers.len() < count_max
-            && self.next.messages.len() < 2 * count_max
+    /// A connection beyond the limit, which is refused as soon as its version is known.
+    pub(crate) fn beyond_limit(board: Arc<Switchboard>) -> Self {
+        Self { is_beyond_limit: true, ..Self::new(board) }
     }
 
     /// The next batch, to be sent on its way; [`Link::appended`] takes in what became of it.
@@ -112,8 +105,8 @@ impl Link {
     }
 
     /// Takes in bytes that came at `now_ms`.
-    pub(crate) fn receive(&mut self, bytes: &[u8], now_ms: i64) {
-        for request in self.wire.receive(bytes) {
+    pub(crate) fn receive(&mut self, mut bytes: &[u8], now_ms: i64) {
+        while let Some(request) = self.wire.read(&mut bytes) {
             match request {
                 Request::Connect(connect) => self.connect(connect, now_ms),
                 Request::Publish(publish) => self.publish(publish, now_ms),
@@ -132,122 +125,19 @@ impl Link {
         self.answer_at_once();
     }
 
-    fn connect(&mut self, connect: Connect, now_ms: i64) {
-        let Some(identity) = self.identify(connect.user_name.as_deref()) else {
-            metrics::counter!("gnomon_mqtt_connects_total", "result" => "not authorized")
-                .increment(1);
-            return self.wire.answer_connect(ConnectAnswer::NotAuthorized, None);
-        };
-        if session_key(&connect.client).is_empty() && !connect.clean_start && !self.wire.is_v5() {
-            return self.wire.answer_connect(ConnectAnswer::IdentifierRejected, None);
-        }
-        let id = self.client_id(&connect.client);
-        let expiry_max = self.board.options.session_expiry_s_max;
-        let expiry_s = Some(connect.session_expiry_s.unwrap_or(expiry_max).min(expiry_max));
-        let implicit = match &identity {
-            Identity::Device(dialect, device) => gnomon_dialect::implicit_filters(device, *dialect),
-            Identity::Anyone => Vec::new(),
-        };
-        let inflight_max = connect.receive_max.min(self.board.options.inflight_max);
-        let attached = Attached { connection: self.connection, waker: self.waker.clone() };
-        let owner = match &identity {
-            Identity::Device(_, device) => Some(device.to_string()),
-            Identity::Anyone => None,
-        };
-        let arrival = Arrival {
-            owner,
-            clean_start: connect.clean_start,
-            expiry_s,
-            implicit,
-            attached,
-            inflight_max: inflight_max.into(),
-        };
-        let (session_present, keeps) = self.board.broker().attach(&id, arrival);
-        self.keeps.extend(keeps);
-        let keep_alive_ms = u64::from(connect.keep_alive_s) * 1500;
-        self.silence_max_ms = (keep_alive_ms > 0).then_some(keep_alive_ms);
-        let known = self.board.retransmits.take(&id);
-        self.wire.answer_connect(ConnectAnswer::Accepted { session_present }, expiry_s);
-        metrics::counter!("gnomon_mqtt_connects_total", "result" => "accepted").increment(1);
-        if let Identity::Device(dialect, device) = &identity {
-            self.tell_presence(device.clone(), Some(*dialect), true, "connected", now_ms);
-        }
-        let (plays, taken) = (Vec::new(), Taken::default());
-        self.client = Some(Client { id, identity, will: connect.will, plays, known, taken });
-    }
-
-    /// A client is who its user name says, if that is a device of a known product.
-    fn identify(&self, user_name: Option<&str>) -> Option<Identity> {
-        let Some(user_name) = user_name.filter(|name| !name.is_empty()) else {
-            return Some(Identity::Anyone);
-        };
-        let (dialect, device) = gnomon_dialect::named_device(user_name)?;
-        let known = self.board.models.load().contains_key(&device.product);
-        known.then_some(Identity::Device(dialect, device))
-    }
-
-    /// The session's key; one is made for a client that has none.
-    fn client_id(&mut self, asked: &str) -> Arc<str> {
-        let id = session_key(asked);
-        if !id.is_empty() {
-            return id.into();
-        }
-        let assigned = format!("auto-{}-{:x}", self.board.process, self.connection);
-        self.wire.assign(&assigned);
-        assigned.into()
-    }
-
-    fn publish(&mut self, publish: Publish, now_ms: i64) {
-        let Some(client) = &mut self.client else {
-            return self.wire.goodbye(Goodbye::ProtocolError);
-        };
-        let answer = check(&client.identity, &publish.topic);
-        let mut fingerprint = None;
-        if answer == PublishAnswer::Accepted {
-            if let Some(packet_id) = publish.packet_id {
-                let retransmits = &self.board.retransmits;
-                let print = retransmits.fingerprint(packet_id, &publish.topic, &publish.payload);
-                if publish.is_again && !client.known.contains(print) {
-                    // The connection that this one replaced may have ended only now.
-                    client.known.extend(retransmits.take(&client.id), usize::MAX);
-                }
-                if publish.is_again
-                    && (client.known.contains(print) || client.taken.contains(print))
-                {
-                    metrics::counter!("gnomon_mqtt_retransmitted_total").increment(1);
-                    self.next.answers.push((packet_id, PublishAnswer::Accepted, None));
-                    return;
-                }
-                fingerprint = Some(print);
-            }
-            let packet = publish.packet_id.map(|packet_id| (client.id.to_string(), packet_id));
-            let publisher = client.id.clone();
-            self.take_in(
-                publish.topic,
-                publish.payload,
-                publish.qos,
-                publish.properties,
-                packet,
-                &publisher,
-                now_ms,
-            );
-        } else {
-            metrics::counter!("gnomon_mqtt_publishes_refused_total").increment(1);
-            self.tell_refused(&publish.topic);
-        }
-        if let Some(packet_id) = publish.packet_id {
-            self.next.answers.push((packet_id, answer, fingerprint));
-        }
-    }
-
     fn acknowledged(&mut self, packet_id: u16) {
         let Some(client) = &self.client else { return };
         self.keeps.extend(self.board.broker().acknowledged(&client.id, self.connection, packet_id));
     }
 
     fn disconnect(&mut self, with_will: bool, session_expiry_s: Option<u32>) {
-        self.ended_in_order = true;
         let Some(client) = &mut self.client else { return };
+        if client.ends_with_connection && session_expiry_s.is_some_and(|expiry_s| expiry_s > 0) {
+            // MQTT 5, 3.14.2.2.2: a session that was to end with its connection stays so.
+            return self.wire.goodbye(Goodbye::ProtocolError);
+        }
+        self.ended_in_order = true;
+        self.wire.part();
         if !with_will {
             client.will = None;
         }
@@ -258,61 +148,12 @@ impl Link {
         }
     }
 
-    /// Answers what needs no queue, unless something before it waits for the queue.
-    fn answer_at_once(&mut self) {
-        if !self.appending
-            && self.next.messages.is_empty()
-            && self.next.answers.iter().all(|(.., print)| print.is_none())
-        {
-            for (packet_id, answer, _) in std::mem::take(&mut self.next.answers) {
-                self.wire.answer_publish(packet_id, answer);
-            }
+    /// The connection is over, but its last batch is still on its way: a client that is back before
+    /// it has arrived may send it again.
+    pub(crate) fn leave(&self) {
+        if let Some(client) = self.client.as_ref().filter(|_| !self.ended_in_order) {
+            self.board.retransmits.put(&client.id, client.may_send_again());
         }
-    }
-
-    /// Takes in what became of a batch. Returns whether it must be tried again: MQTT 3.1.1 has no
-    /// word for "not now", so its client waits.
-    pub(crate) fn appended(&mut self, batch: &mut Batch, result: &Result<(), QueueError>) -> bool {
-        let failed = match result {
-            Ok(()) => None,
-            Err(_) if !self.wire.is_v5() => return true,
-            Err(QueueError::Full { .. }) => Some(PublishAnswer::QuotaExceeded),
-            Err(
-                QueueError::Unavailable { .. } | QueueError::TooLarge { .. } | QueueError::Closed,
-            ) => Some(PublishAnswer::Failed),
-        };
-        self.appending = false;
-        let count_max = self.board.options.pending_publishes_max.into();
-        for (packet_id, answer, fingerprint) in batch.answers.drain(..) {
-            let answer = match (answer, failed) {
-                (PublishAnswer::Accepted, Some(failed)) => failed,
-                (answer, _) => answer,
-            };
-            if let (Some(client), Some(print), PublishAnswer::Accepted) =
-                (&mut self.client, fingerprint, answer)
-            {
-                client.taken.remember(print, count_max);
-            }
-            self.wire.answer_publish(packet_id, answer);
-        }
-        false
-    }
-
-    /// Puts waiting messages on the wire. Returns whether the connection is still the session's.
-    pub(crate) fn deliver(&mut self, now_ms: i64) -> bool {
-        let Some(client) = &self.client else { return true };
-        let mut broker = self.board.broker();
-        let (sent, dropped) = broker.deliver(&client.id, self.connection, &mut self.wire, now_ms);
-        let attached = broker.is_attached(&client.id, self.connection);
-        drop(broker);
-        self.keeps.extend(dropped);
-        if sent > 0 {
-            metrics::counter!("gnomon_mqtt_messages_delivered_total").increment(sent as u64);
-        }
-        if !attached && !self.wire.ended {
-            self.wire.goodbye(Goodbye::TakenOver);
-        }
-        attached
     }
 
     /// The connection is over: what is to be published because of it stands in [`Link::next`],
@@ -321,30 +162,35 @@ impl Link {
         let Some(mut client) = self.client.take() else { return };
         let keeps = self.board.broker().detach(&client.id, self.connection, now_ms);
         self.keeps.extend(keeps);
-        if !self.ended_in_order {
-            // Only what the last connection took may be sent again; a connection that took nothing
-            // leaves things as they were.
-            let taken = std::mem::take(&mut client.taken);
-            let last = if taken.is_empty() { std::mem::take(&mut client.known) } else { taken };
-            self.board.retransmits.put(&client.id, last);
+        if self.ended_in_order {
+            self.board.retransmits.take(&client.id);
+        } else {
+            self.board.retransmits.put(&client.id, client.may_send_again());
         }
         if let Some(will) = client.will.take() {
-            // Authorised now, not when it was left: a right may have been revoked since.
-            if check(&client.identity, &will.topic) == PublishAnswer::Accepted {
-                let Will { topic, payload, qos } = will;
-                self.take_in(topic, payload, qos, Properties::default(), None, &client.id, now_ms);
-            }
+            let left =
+                LeftWill { client: client.id.clone(), identity: client.identity.clone(), will };
+            let due = self.board.broker().hold_will(left, client.session);
+            due.into_iter().for_each(|left| self.publish_will(left, now_ms));
         }
-        match client.identity {
+        match client.identity.clone() {
             Identity::Device(_, device) => self.tell_presence(device, None, false, reason, now_ms),
             Identity::Anyone => {
-                let mut played: Vec<_> = client.plays.into_iter().map(|(_, one, _)| one).collect();
+                let mut played: Vec<_> = client.plays.drain(..).map(|(_, one, _)| one).collect();
                 played.sort();
                 played.dedup();
                 for device in played {
                     self.tell_presence(device, None, false, reason, now_ms);
                 }
             }
+        }
+        self.left = Some(client);
+    }
+
+    /// The last messages of a connection that is over are in the queue.
+    pub(crate) fn last_words_arrived(&mut self) {
+        if let Some(Client { id, pending, .. }) = self.left.take() {
+            self.board.retransmits.settle(&id, &pending);
         }
     }
 
@@ -354,19 +200,14 @@ impl Link {
     }
 }
 
-/// A client id without the extended part `|k=v,…|`, whose timestamp changes at every start of an
-/// Alink device (`wire/alibaba.md` 2.5).
-fn session_key(client: &str) -> &str {
-    client.split_once('|').map_or(client, |(key, _)| key)
-}
-
-fn check(identity: &Identity, topic: &str) -> PublishAnswer {
-    if !valid_topic(topic) {
-        return PublishAnswer::TopicInvalid;
+impl Client {
+    /// What this client sends again, should it come back: what the connection took or has on its
+    /// way. One that took nothing leaves things as they were.
+    fn may_send_again(&self) -> Taken {
+        let mut last = if self.taken.is_empty() { &self.known } else { &self.taken }.clone();
+        for (print, id) in &self.pending {
+            last.remember(*print, Fate::Pending(id.clone()), usize::MAX);
+        }
+        last
     }
-    let allowed = match identity {
-        Identity::Anyone => !topic.starts_with('$'),
-        Identity::Device(_, device) => gnomon_dialect::may_publish(device, topic),
-    };
-    if allowed { PublishAnswer::Accepted } else { PublishAnswer::NotAuthorized }
 }

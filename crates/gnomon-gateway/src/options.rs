@@ -11,12 +11,17 @@ pub struct GatewayOptions {
     pub pending_publishes_max: u16,
     /// Most QoS 1 messages sent to one client and not acknowledged, if it does not ask for fewer.
     pub inflight_max: u16,
+    /// Most connections at a time; further ones are refused.
+    pub connections_max: usize,
     /// How long a new connection may take for its CONNECT, milliseconds.
     pub connect_timeout_ms: u64,
     /// Most messages that wait for a client that is not connected; the oldest goes first.
     pub offline_messages_max: usize,
     /// Most messages that wait for a client that is connected and slow; further ones are dropped.
     pub online_messages_max: usize,
+    /// Most bytes of messages that wait for one client, connected or not; beyond it the same is
+    /// dropped as beyond the count. One message always fits.
+    pub waiting_bytes_max: usize,
     /// Messages that wait for a connected client with a persistent session, from which on they are
     /// written to disk and no longer hold up the downlink log.
     pub lagging_messages: usize,
@@ -34,9 +39,11 @@ impl Default for GatewayOptions {
             packet_bytes_max: 262_144,
             pending_publishes_max: 100,
             inflight_max: 100,
+            connections_max: 10_000,
             connect_timeout_ms: 10_000,
             offline_messages_max: 10_000,
             online_messages_max: 100_000,
+            waiting_bytes_max: 16 * 1024 * 1024,
             lagging_messages: 4096,
             subscriptions_max: 100,
             session_expiry_s_max: 7 * 24 * 3600,

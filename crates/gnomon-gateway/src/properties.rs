@@ -12,11 +12,18 @@ use mqtt_protocol_core::mqtt::result_code::{
     SubackReasonCode, SubackReturnCode, UnsubackReasonCode,
 };
 
-use crate::wire::{ConnectAnswer, Goodbye, PublishAnswer, SubscribeAnswer};
+use crate::request::{ConnectAnswer, Goodbye, PublishAnswer, SubscribeAnswer};
 
 pub(crate) fn session_expiry_s(properties: &[Property]) -> Option<u32> {
     properties.iter().find_map(|property| match property {
         Property::SessionExpiryInterval(interval) => Some(interval.val()),
+        _ => None,
+    })
+}
+
+pub(crate) fn will_delay_s(properties: &[Property]) -> Option<u32> {
+    properties.iter().find_map(|property| match property {
+        Property::WillDelayInterval(interval) => Some(interval.val()),
         _ => None,
     })
 }
@@ -33,6 +40,11 @@ pub(crate) fn subscription_identifier(properties: &[Property]) -> Option<u32> {
         Property::SubscriptionIdentifier(identifier) => Some(identifier.val()),
         _ => None,
     })
+}
+
+/// Whether the client asks for enhanced authentication.
+pub(crate) fn has_authentication_method(properties: &[Property]) -> bool {
+    properties.iter().any(|one| matches!(one, Property::AuthenticationMethod(_)))
 }
 
 /// What of a publish travels with the message. The expiry is left relative (seconds), see
@@ -98,6 +110,10 @@ pub(crate) fn connack_v5(
         }
         ConnectAnswer::IdentifierRejected => (ConnectReasonCode::ClientIdentifierNotValid, false),
         ConnectAnswer::NotAuthorized => (ConnectReasonCode::NotAuthorized, false),
+        ConnectAnswer::QuotaExceeded => (ConnectReasonCode::QuotaExceeded, false),
+        ConnectAnswer::MethodUnknown => (ConnectReasonCode::BadAuthenticationMethod, false),
+        ConnectAnswer::RetainUnsupported => (ConnectReasonCode::RetainNotSupported, false),
+        ConnectAnswer::QosUnsupported => (ConnectReasonCode::QosNotSupported, false),
     };
     let mut properties: Vec<Property> = Vec::new();
     if code == ConnectReasonCode::Success {
@@ -122,7 +138,12 @@ pub(crate) fn connack_v3(answer: ConnectAnswer) -> Result<Packet, MqttError> {
             (ConnectReturnCode::Accepted, session_present)
         }
         ConnectAnswer::IdentifierRejected => (ConnectReturnCode::IdentifierRejected, false),
-        ConnectAnswer::NotAuthorized => (ConnectReturnCode::NotAuthorized, false),
+        ConnectAnswer::QuotaExceeded => (ConnectReturnCode::ServerUnavailable, false),
+        ConnectAnswer::NotAuthorized
+        // The rest is said to MQTT 5 only.
+        | ConnectAnswer::MethodUnknown
+        | ConnectAnswer::RetainUnsupported
+        | ConnectAnswer::QosUnsupported => (ConnectReturnCode::NotAuthorized, false),
     };
     let connack = v3_1_1::Connack::builder().session_present(session_present).return_code(code);
     connack.build().map(Packet::from)
@@ -166,10 +187,35 @@ pub(crate) fn unsuback_v5(existed: bool) -> UnsubackReasonCode {
 
 pub(crate) fn disconnect_code(goodbye: Goodbye) -> DisconnectReasonCode {
     match goodbye {
+        Goodbye::MalformedPacket => DisconnectReasonCode::MalformedPacket,
+        Goodbye::PacketTooLarge => DisconnectReasonCode::PacketTooLarge,
+        Goodbye::TopicAliasInvalid => DisconnectReasonCode::TopicAliasInvalid,
         Goodbye::ProtocolError => DisconnectReasonCode::ProtocolError,
         Goodbye::TakenOver => DisconnectReasonCode::SessionTakenOver,
         Goodbye::KeepAlive => DisconnectReasonCode::KeepAliveTimeout,
         Goodbye::ShuttingDown => DisconnectReasonCode::ServerShuttingDown,
         Goodbye::QosUnsupported => DisconnectReasonCode::QosNotSupported,
+    }
+}
+
+/// Why a connection ends that the protocol cannot go on with. Its errors are many; what none of
+/// the more telling words fits is a packet that cannot be read.
+pub(crate) fn goodbye(error: MqttError) -> Goodbye {
+    match error {
+        MqttError::ProtocolError => Goodbye::ProtocolError,
+        MqttError::PacketTooLarge => Goodbye::PacketTooLarge,
+        MqttError::TopicAliasInvalid => Goodbye::TopicAliasInvalid,
+        _ => Goodbye::MalformedPacket,
+    }
+}
+
+/// Why a CONNECT of MQTT 5 cannot be read.
+pub(crate) fn connect_code(error: MqttError) -> ConnectReasonCode {
+    match error {
+        MqttError::ProtocolError => ConnectReasonCode::ProtocolError,
+        MqttError::ClientIdentifierNotValid => ConnectReasonCode::ClientIdentifierNotValid,
+        MqttError::BadUserNameOrPassword => ConnectReasonCode::BadUserNameOrPassword,
+        MqttError::UnsupportedProtocolVersion => ConnectReasonCode::UnsupportedProtocolVersion,
+        _ => ConnectReasonCode::MalformedPacket,
     }
 }

@@ -8,12 +8,11 @@ use std::time::Duration;
 
 use gnomon_host::downlink::Downlink;
 use gnomon_host::port::{Consumer, Delivery, Log, Queue, QueueError, Stream};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::course::Course;
 use crate::keeper::Keeper;
-use crate::session::Receipt;
 use crate::switchboard::Switchboard;
 
 /// Most messages taken at once.
@@ -30,8 +29,9 @@ pub(crate) async fn pump<Q: Queue>(
     keeper: Keeper,
     stop: CancellationToken,
 ) {
+    let mut course = None;
     while !stop.is_cancelled() {
-        match consume(&queue, &board, &keeper, &stop).await {
+        match consume(&queue, &mut course, &board, &keeper, &stop).await {
             Ok(()) | Err(QueueError::Closed) => return,
             Err(error) => warn!(error = %error, "consume the downlink"),
         }
@@ -39,29 +39,29 @@ pub(crate) async fn pump<Q: Queue>(
     }
 }
 
+/// Consumes until `stop` is cancelled; goes on along the `course` of an earlier consumer if that
+/// had the same log.
 async fn consume<Q: Queue>(
     queue: &Q,
+    course: &mut Option<Course>,
     board: &Switchboard,
     keeper: &Keeper,
     stop: &CancellationToken,
 ) -> Result<(), QueueError> {
     let mut consumer = queue.consume(Log { stream: Stream::Downlink, partition: 0 }).await?;
-    let (done, mut dones) = mpsc::unbounded_channel();
-    let mut open = 0;
-    let mut settled = Vec::new();
+    let same = course.take().filter(|course| **course.log() == *consumer.log_id());
+    let course = course.insert(same.unwrap_or_else(|| Course::new(consumer.log_id())));
     loop {
+        let open = course.open();
         tokio::select! {
-            () = stop.cancelled() => return settle(&mut consumer, &mut dones).await,
-            count = dones.recv_many(&mut settled, BATCH_MAX) => {
-                open -= count;
-                consumer.acknowledge(&settled).await?;
-                settled.clear();
+            () = stop.cancelled() => {
+                course.settle_now();
+                return acknowledge(&mut consumer, course).await;
             }
+            () = course.settle(BATCH_MAX) => acknowledge(&mut consumer, course).await?,
             batch = consumer.pull(BATCH_MAX), if open < OPEN_MAX => {
-                let batch = batch?;
-                open += batch.len();
-                route(board, keeper, &batch, &done).await;
-                if open > OPEN_MAX / 2 {
+                route(board, keeper, &batch?, course).await;
+                if course.open() > OPEN_MAX / 2 {
                     let everything = board.broker().keep_everything();
                     keeper.keep(everything).await;
                 }
@@ -70,32 +70,18 @@ async fn consume<Q: Queue>(
     }
 }
 
-/// Acknowledges what is done with already, at the end.
-async fn settle<C: Consumer>(
-    consumer: &mut C,
-    dones: &mut mpsc::UnboundedReceiver<u64>,
-) -> Result<(), QueueError> {
-    let mut settled = Vec::new();
-    while let Ok(position) = dones.try_recv() {
-        settled.push(position);
-    }
-    consumer.acknowledge(&settled).await
+async fn acknowledge<C: Consumer>(consumer: &mut C, course: &mut Course) -> Result<(), QueueError> {
+    consumer.acknowledge(course.settled()).await?;
+    course.acknowledged();
+    Ok(())
 }
 
-async fn route(
-    board: &Switchboard,
-    keeper: &Keeper,
-    batch: &[Delivery],
-    done: &mpsc::UnboundedSender<u64>,
-) {
+async fn route(board: &Switchboard, keeper: &Keeper, batch: &[Delivery], course: &mut Course) {
     let mut keeps = Vec::new();
     for delivery in batch {
-        let receipt = Receipt::new(delivery.position, done.clone());
+        let Some(receipt) = course.take(delivery.position) else { continue };
         match Downlink::decode(&delivery.body) {
-            Ok(message) => {
-                let message = Arc::new(message);
-                keeps.extend(board.broker().route(&message, delivery.position, &receipt));
-            }
+            Ok(message) => keeps.extend(board.broker().route(&Arc::new(message), &receipt)),
             Err(error) => warn!(position = delivery.position, ?error, "a message is damaged"),
         }
     }

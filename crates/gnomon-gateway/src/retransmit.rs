@@ -3,40 +3,53 @@
 //!
 //! A client sends again, with DUP set, only what it sent on its last connection, if that did not
 //! end in order. What was taken then is remembered by packet id and content; nothing else is ever
-//! absorbed.
+//! absorbed. What was still on its way to the queue is appended again under the ids of its first
+//! copy, so that the queue absorbs one of them.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use gnomon_model::EnvelopeId;
+
 /// Content of one publish, as far as it must be recognised within one process.
 pub(crate) type Fingerprint = (u16, u64);
 
-/// Publishes of one connection that the queue has, the newest last.
+/// What became of a publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// The queue has it.
+    Queued,
+    /// It was on its way to the queue, under this id, when its connection ended.
+    Pending(EnvelopeId),
+}
+
+/// Publishes of one connection that the queue has or may have, the newest last.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Taken(VecDeque<Fingerprint>);
+pub(crate) struct Taken(VecDeque<(Fingerprint, Fate)>);
 
 impl Taken {
     /// Remembers a publish, and forgets the oldest beyond `count_max`. A packet id that is used
     /// anew stands for its new publish only.
-    pub(crate) fn remember(&mut self, fingerprint: Fingerprint, count_max: usize) {
+    pub(crate) fn remember(&mut self, fingerprint: Fingerprint, fate: Fate, count_max: usize) {
         if self.0.len() >= count_max {
             self.0.pop_front();
         }
-        self.0.push_back(fingerprint);
+        self.0.push_back((fingerprint, fate));
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(crate) fn contains(&self, fingerprint: Fingerprint) -> bool {
-        self.0.contains(&fingerprint)
+    /// What became of a publish, of its newest copy.
+    pub(crate) fn find(&self, fingerprint: Fingerprint) -> Option<&Fate> {
+        self.0.iter().rev().find(|(one, _)| *one == fingerprint).map(|(_, fate)| fate)
     }
 
     /// Appends what a later connection took.
     pub(crate) fn extend(&mut self, later: Self, count_max: usize) {
-        later.0.into_iter().for_each(|one| self.remember(one, count_max));
+        later.0.into_iter().for_each(|(one, fate)| self.remember(one, fate, count_max));
     }
 }
 
@@ -82,7 +95,24 @@ impl Retransmits {
     pub(crate) fn add(&self, client: &str, fingerprint: Fingerprint, count_max: usize) {
         let mut clients = self.lock();
         if clients.len() < self.clients_max || clients.contains_key(client) {
-            clients.entry(client.into()).or_default().remember(fingerprint, count_max);
+            clients.entry(client.into()).or_default().remember(
+                fingerprint,
+                Fate::Queued,
+                count_max,
+            );
+        }
+    }
+
+    /// Notes that what a connection left on its way has arrived.
+    pub(crate) fn settle(&self, client: &str, arrived: &[(Fingerprint, EnvelopeId)]) {
+        let mut clients = self.lock();
+        let Some(Taken(known)) = clients.get_mut(client) else { return };
+        for (_, fate) in known {
+            if let Fate::Pending(id) = &fate
+                && arrived.iter().any(|(_, one)| one == id)
+            {
+                *fate = Fate::Queued;
+            }
         }
     }
 
@@ -100,22 +130,22 @@ mod tests {
         let all = Retransmits::new(10);
         let client: Arc<str> = "c".into();
         let mut taken = Taken::default();
-        taken.remember(all.fingerprint(1, "t", b"a"), 10);
+        taken.remember(all.fingerprint(1, "t", b"a"), Fate::Queued, 10);
         all.put(&client, taken);
         let known = all.take("c");
-        assert!(known.contains(all.fingerprint(1, "t", b"a")));
+        assert_eq!(known.find(all.fingerprint(1, "t", b"a")), Some(&Fate::Queued));
         for (packet_id, topic, payload) in [(2, "t", b"a"), (1, "u", b"a"), (1, "t", b"b")] {
-            assert!(!known.contains(all.fingerprint(packet_id, topic, payload)));
+            assert_eq!(known.find(all.fingerprint(packet_id, topic, payload)), None);
         }
-        assert!(!all.take("c").contains(all.fingerprint(1, "t", b"a")), "taken once");
+        assert_eq!(all.take("c").find(all.fingerprint(1, "t", b"a")), None, "taken once");
     }
 
     #[test]
     fn memory_is_bounded() {
         let all = Retransmits::new(2);
         let mut taken = Taken::default();
-        (0..10).for_each(|n| taken.remember((n, 0), 3));
-        assert_eq!(taken.0, [(7, 0), (8, 0), (9, 0)]);
+        (0..10).for_each(|n| taken.remember((n, 0), Fate::Queued, 3));
+        assert_eq!(taken.0, [7, 8, 9].map(|n| ((n, 0), Fate::Queued)));
         (0..10).for_each(|n| all.put(&n.to_string().into(), taken.clone()));
         assert_eq!(all.lock().len(), 2);
     }

@@ -1,6 +1,6 @@
 //! One MQTT session: its subscriptions, and the messages on their way to its client.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,16 +10,22 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::idle::LeftWill;
+use crate::kept::{self, Origin};
+use crate::waiting::Waiting;
+
 /// A position of the downlink log that is not done with; when the last holder lets go of it, it is.
 #[derive(Debug)]
 pub(crate) struct Receipt {
-    position: u64,
+    /// Identity of the log.
+    pub(crate) log: Arc<str>,
+    pub(crate) position: u64,
     done: UnboundedSender<u64>,
 }
 
 impl Receipt {
-    pub(crate) fn new(position: u64, done: UnboundedSender<u64>) -> Arc<Self> {
-        Arc::new(Self { position, done })
+    pub(crate) fn new(log: Arc<str>, position: u64, done: UnboundedSender<u64>) -> Arc<Self> {
+        Arc::new(Self { log, position, done })
     }
 }
 
@@ -38,7 +44,7 @@ pub(crate) struct Queued {
     pub(crate) qos: u8,
     /// MQTT 5 subscription identifiers that matched.
     pub(crate) identifiers: Vec<u32>,
-    /// Position in the downlink log: names the message among those kept for the session.
+    /// Names the message among those kept for the session; increases in the order of arrival.
     pub(crate) key: u64,
     /// Held by messages that must not be lost, until they are acknowledged or kept.
     pub(crate) receipt: Option<Arc<Receipt>>,
@@ -102,14 +108,23 @@ pub(crate) struct Arrival {
 #[derive(Debug, Default)]
 pub(crate) struct Session {
     pub(crate) saved: Saved,
+    /// Tells it from one of the same client that was forgotten.
+    pub(crate) number: u64,
+    /// How long it has been without a connection, milliseconds; none until the next tick.
+    pub(crate) idle_ms: Option<u64>,
+    /// Waits until it is due or the client is back.
+    pub(crate) will: Option<LeftWill>,
     pub(crate) attached: Option<Attached>,
     /// Messages that wait, in order.
-    pub(crate) queue: VecDeque<Queued>,
+    pub(crate) queue: Waiting,
+    /// Whether messages were dropped since the client last had everything.
+    pub(crate) is_dropping: bool,
     /// Messages sent at QoS 1 and not acknowledged, in order.
     pub(crate) inflight: VecDeque<(u16, Queued)>,
     pub(crate) inflight_max: usize,
-    /// Keys of the messages that an earlier process kept: the log may deliver them once more.
-    pub(crate) restored: HashSet<u64>,
+    /// Positions, by log, of the messages that an earlier process kept: the log may deliver them
+    /// once more.
+    pub(crate) restored: HashMap<String, HashSet<u64>>,
 }
 
 /// Something to be made durable, and the receipts that it settles.
@@ -117,6 +132,14 @@ pub(crate) struct Session {
 pub(crate) struct Keep {
     pub(crate) change: SessionChange,
     pub(crate) receipt: Option<Arc<Receipt>>,
+}
+
+impl Keep {
+    /// Whether the client is told something that rests on it. A message that is dropped too late
+    /// is only sent once more, which QoS 1 allows.
+    pub(crate) fn is_promise(&self) -> bool {
+        !matches!(self.change, SessionChange::Drop { .. })
+    }
 }
 
 impl Session {
@@ -143,7 +166,22 @@ impl Session {
     /// Marks every QoS 1 message that waits or is in flight as kept, and returns what to keep.
     pub(crate) fn keep_all(&mut self, client: &str) -> Vec<Keep> {
         let inflight = self.inflight.iter_mut().map(|(_, queued)| queued);
-        inflight.chain(&mut self.queue).filter_map(|queued| queued.keep(client)).collect()
+        inflight.chain(self.queue.iter_mut()).filter_map(|queued| queued.keep(client)).collect()
+    }
+
+    /// Puts what an earlier process kept into the queue. What cannot be read is left out.
+    pub(crate) fn restore(&mut self, pending: Vec<(u64, Bytes)>) {
+        for (key, kept) in pending {
+            let Some((origin, message)) = kept::decode(&kept) else { continue };
+            let Origin { log, position, identifiers } = origin.unwrap_or_default();
+            self.restored.entry(log).or_default().insert(position);
+            self.queue.push_back(Queued::restored(key, message, identifiers));
+        }
+    }
+
+    /// Whether an earlier process kept the message at a position of a log.
+    pub(crate) fn has_restored(&self, receipt: &Receipt) -> bool {
+        self.restored.get(&*receipt.log).is_some_and(|of| of.contains(&receipt.position))
     }
 
     /// What was in flight on a connection that ended is sent again first, under its packet ids.
@@ -168,11 +206,13 @@ impl Queued {
             return None;
         }
         self.kept = true;
-        let change = SessionChange::Keep {
-            client: client.to_owned(),
-            key: self.key,
-            message: self.message.encode(),
+        let (log, position) = match &self.receipt {
+            Some(receipt) => (receipt.log.to_string(), receipt.position),
+            None => (String::new(), 0),
         };
+        let origin = Origin { log, position, identifiers: self.identifiers.clone() };
+        let message = kept::encode(&origin, &self.message);
+        let change = SessionChange::Keep { client: client.to_owned(), key: self.key, message };
         Some(Keep { change, receipt: self.receipt.take() })
     }
 
@@ -183,11 +223,11 @@ impl Queued {
     }
 
     /// A message that was kept by an earlier process.
-    pub(crate) fn restored(key: u64, message: Downlink) -> Self {
+    pub(crate) fn restored(key: u64, message: Downlink, identifiers: Vec<u32>) -> Self {
         Self {
             message: Arc::new(message),
             qos: 1,
-            identifiers: Vec::new(),
+            identifiers,
             key,
             receipt: None,
             kept: true,

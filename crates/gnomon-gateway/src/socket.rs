@@ -2,10 +2,9 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
-use gnomon_host::port::{Queue, QueueError};
+use gnomon_host::port::{Message, Queue, QueueError};
 use gnomon_host::watch::now_ms;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -14,9 +13,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::keeper::Keeper;
-use crate::link::{Batch, Link};
-use crate::switchboard::Switchboard;
-use crate::wire::Goodbye;
+use crate::link::Link;
+use crate::publish::{After, Batch};
+use crate::request::Goodbye;
+use crate::session::Keep;
 
 /// Bytes read at once.
 const READ_BYTES: usize = 16 * 1024;
@@ -27,27 +27,20 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_s
 /// How long the last words of a connection (will, presence) are tried.
 const LAST_WORDS_MAX: Duration = Duration::from_secs(5);
 
-type Append = Pin<Box<dyn Future<Output = (Batch, Result<(), QueueError>)> + Send>>;
+type Append = Pin<Box<dyn Future<Output = Result<(), QueueError>> + Send>>;
 
 /// Serves one connection to its end.
 pub(crate) async fn serve<Q: Queue>(
     stream: TcpStream,
-    board: Arc<Switchboard>,
+    link: Link,
     queue: Q,
     keeper: Keeper,
     stop: CancellationToken,
 ) {
     metrics::gauge!("gnomon_mqtt_connections").increment(1.0);
     let _ = stream.set_nodelay(true);
-    let mut socket = Socket {
-        stream,
-        link: Link::new(board),
-        queue,
-        keeper,
-        append: None,
-        pause: RETRY.0,
-        heard: Instant::now(),
-    };
+    let mut socket =
+        Socket { stream, link, queue, keeper, append: None, pause: RETRY.0, heard: Instant::now() };
     let reason = socket.run(&stop).await;
     debug!(reason, "connection ended");
     socket.end(reason).await;
@@ -60,7 +53,7 @@ struct Socket<Q> {
     queue: Q,
     keeper: Keeper,
     /// The batch that is on its way to the queue.
-    append: Option<Append>,
+    append: Option<(Batch, Append)>,
     pause: Duration,
     /// When the client was last heard.
     heard: Instant,
@@ -90,12 +83,12 @@ impl<Q: Queue> Socket<Q> {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {
-                    self.finish_append().await;
+                    self.finish().await;
                     self.link.wire.goodbye(Goodbye::ShuttingDown);
                     let _ = self.flush().await;
                     return "server stopped";
                 }
-                (batch, result) = poll(&mut self.append) => self.appended(batch, &result),
+                result = arrival(&mut self.append) => self.appended(&result),
                 () = waker.notified() => {
                     if !self.link.deliver(now_ms()) {
                         let _ = self.flush().await;
@@ -144,39 +137,46 @@ impl<Q: Queue> Socket<Q> {
     fn append_next(&mut self) {
         if self.append.is_none() && !self.link.next.is_empty() {
             let batch = self.link.take_next();
-            self.append = Some(Self::appending(self.queue.clone(), batch, Duration::ZERO));
+            self.append(batch, Duration::ZERO);
         }
     }
 
-    fn appending(queue: Q, batch: Batch, pause: Duration) -> Append {
-        Box::pin(async move {
+    fn append(&mut self, batch: Batch, pause: Duration) {
+        let (queue, messages) = (self.queue.clone(), batch.messages());
+        let append = async move {
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
             }
-            let messages = batch.messages.clone();
-            let result = if messages.is_empty() { Ok(()) } else { queue.append(messages).await };
-            (batch, result)
-        })
+            if messages.is_empty() { Ok(()) } else { queue.append(messages).await }
+        };
+        self.append = Some((batch, Box::pin(append)));
     }
 
-    fn appended(&mut self, mut batch: Batch, result: &Result<(), QueueError>) {
-        self.append = None;
+    fn appended(&mut self, result: &Result<(), QueueError>) {
+        let Some((mut batch, _)) = self.append.take() else { return };
         let outcome = if result.is_ok() { "queued" } else { "failed" };
-        let count = batch.messages.len() as u64;
+        let count = batch.entries.len() as u64;
         metrics::counter!("gnomon_mqtt_publishes_total", "result" => outcome).increment(count);
-        if self.link.appended(&mut batch, result) {
-            self.append = Some(Self::appending(self.queue.clone(), batch, self.pause));
-            self.pause = (self.pause * 2).min(RETRY.1);
-            return;
-        }
-        self.pause = RETRY.0;
-        self.append_next();
+        let batch = match self.link.appended(&mut batch, result) {
+            After::Next => {
+                self.pause = RETRY.0;
+                return self.append_next();
+            }
+            After::Again => batch,
+            After::Pause => self.link.take_next(),
+        };
+        self.append(batch, self.pause);
+        self.pause = (self.pause * 2).min(RETRY.1);
     }
 
     /// Makes durable what must be, then writes what waits.
     async fn flush(&mut self) -> Result<(), &'static str> {
         let keeps = std::mem::take(&mut self.link.keeps);
-        self.keeper.keep_durably(keeps).await;
+        if keeps.iter().any(Keep::is_promise) {
+            self.keeper.keep_durably(keeps).await;
+        } else {
+            self.keeper.keep(keeps).await;
+        }
         let bytes = self.link.wire.take_output();
         if bytes.is_empty() {
             return Ok(());
@@ -188,13 +188,13 @@ impl<Q: Queue> Socket<Q> {
         }
     }
 
-    /// Lets the batch that is on its way arrive, and acknowledges it.
-    async fn finish_append(&mut self) {
-        if self.append.is_some() {
-            let arrived = tokio::time::timeout(LAST_WORDS_MAX, poll(&mut self.append)).await;
-            if let Ok((mut batch, result)) = arrived {
-                self.link.appended(&mut batch, &result);
-                self.append = None;
+    /// Lets the publishes that were read arrive, and acknowledges them.
+    async fn finish(&mut self) {
+        let deadline = Instant::now() + LAST_WORDS_MAX;
+        while self.append.is_some() {
+            match tokio::time::timeout_at(deadline, arrival(&mut self.append)).await {
+                Ok(result) => self.appended(&result),
+                Err(_) => return,
             }
         }
     }
@@ -203,31 +203,46 @@ impl<Q: Queue> Socket<Q> {
         if self.link.has_ended_in_order() { "disconnected" } else { "protocol error" }
     }
 
-    /// Says the connection's last words: what is queued already is acknowledged to nobody, but
-    /// will and presence are published, and the session is kept.
+    /// Says the connection's last words: what was read is appended and acknowledged to nobody, will
+    /// and presence are published, and the session is kept.
     async fn end(mut self, reason: &'static str) {
-        self.finish_append().await;
+        self.link.leave();
+        if self.append.is_some() {
+            let arrived = tokio::time::timeout(LAST_WORDS_MAX, arrival(&mut self.append)).await;
+            if let Ok(result) = arrived {
+                self.appended(&result);
+            }
+        }
+        let left = self.append.take();
+        let mut messages = left.map(|(batch, _)| batch.messages()).unwrap_or_default();
         self.link.end(reason, now_ms());
         let keeps = std::mem::take(&mut self.link.keeps);
         self.keeper.keep_durably(keeps).await;
-        let messages = std::mem::take(&mut self.link.next.messages);
-        if messages.is_empty() {
-            return;
-        }
-        let deadline = Instant::now() + LAST_WORDS_MAX;
-        while let Err(error) = self.queue.append(messages.clone()).await {
-            if Instant::now() > deadline || matches!(error, QueueError::Closed) {
-                tracing::warn!(error = %error, "last words of a connection are lost");
-                return;
-            }
-            tokio::time::sleep(RETRY.1).await;
+        messages.extend(self.link.next.messages());
+        if last_words(&self.queue, messages).await {
+            self.link.last_words_arrived();
         }
     }
 }
 
-async fn poll(append: &mut Option<Append>) -> (Batch, Result<(), QueueError>) {
+/// Appends what nobody will say again; whether the queue took it.
+pub(crate) async fn last_words<Q: Queue>(queue: &Q, messages: Vec<Message>) -> bool {
+    let deadline = Instant::now() + LAST_WORDS_MAX;
+    while !messages.is_empty()
+        && let Err(error) = queue.append(messages.clone()).await
+    {
+        if Instant::now() > deadline || matches!(error, QueueError::Closed) {
+            tracing::warn!(error = %error, "last words of a connection are lost");
+            return false;
+        }
+        tokio::time::sleep(RETRY.1).await;
+    }
+    true
+}
+
+async fn arrival(append: &mut Option<(Batch, Append)>) -> Result<(), QueueError> {
     match append {
-        Some(append) => append.await,
+        Some((_, append)) => append.await,
         None => std::future::pending().await,
     }
 }

@@ -2,11 +2,12 @@
 
 use gnomon_dialect::topic::valid_filter;
 use gnomon_host::port::Stream;
-use gnomon_model::{DeviceKey, Dialect, Presence, What};
+use gnomon_model::{DeviceKey, Dialect, Envelope, Presence, What};
 
 use crate::link::{Identity, Link};
+use crate::publish::Origin;
+use crate::request::{Filter, Goodbye, SubscribeAnswer};
 use crate::session::Subscription;
-use crate::wire::{Filter, Goodbye, SubscribeAnswer};
 
 impl Link {
     pub(crate) fn subscribe(&mut self, packet_id: u16, filters: Vec<Filter>, now_ms: i64) {
@@ -20,7 +21,7 @@ impl Link {
                 self.board.broker().subscribe(&id, &asked.filter, subscription)
             });
             if matches!(answer, SubscribeAnswer::Granted(_)) && identity == Identity::Anyone {
-                self.begin_play(asked.filter, now_ms);
+                self.begin_play(asked.filter, "subscribed", now_ms);
             }
             answers.push(answer);
         }
@@ -39,17 +40,20 @@ impl Link {
     }
 
     /// A client without a name that subscribes to a device's own topics plays that device: it is
-    /// online as long as the subscription lasts.
-    fn begin_play(&mut self, filter: String, now_ms: i64) {
+    /// online as long as the subscription lasts and the client is connected.
+    pub(crate) fn begin_play(&mut self, filter: String, reason: &str, now_ms: i64) {
         let Some((device, dialect)) = gnomon_dialect::stands_for(&filter) else { return };
         if !self.board.models.load().contains_key(&device.product) {
             return;
         }
         let Some(client) = &mut self.client else { return };
+        if client.plays.iter().any(|(by, ..)| *by == filter) {
+            return;
+        }
         let begun = !client.plays.iter().any(|(_, played, _)| *played == device);
         client.plays.push((filter, device.clone(), dialect));
         if begun {
-            self.tell_presence(device, Some(dialect), true, "subscribed", now_ms);
+            self.tell_presence(device, Some(dialect), true, reason, now_ms);
         }
     }
 
@@ -72,7 +76,9 @@ impl Link {
     ) {
         let connection = format!("{}-{:x}", self.board.process, self.connection);
         let presence = Presence { online, connection, reason: reason.to_owned(), dialect };
-        self.add_envelope(Stream::Telemetry, device, What::Presence(presence), now_ms);
+        let (id, what) = (self.board.id(), What::Presence(presence));
+        let envelope = Envelope { id, device, received_at_ms: now_ms, what };
+        self.add_envelope(Stream::Telemetry, &envelope, Origin::Gateway);
     }
 }
 

@@ -2,8 +2,10 @@
 
 mod connect;
 mod deliver;
+mod protocol;
 mod publish;
 mod shell;
+mod wills;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
@@ -20,8 +22,9 @@ use mqtt_protocol_core::mqtt::packet::{
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::broker::Broker;
-use crate::link::{Batch, Link};
+use crate::link::Link;
 use crate::options::GatewayOptions;
+use crate::publish::{After, Batch};
 use crate::retransmit::Retransmits;
 use crate::session::{Keep, Receipt};
 use crate::switchboard::Switchboard;
@@ -142,6 +145,17 @@ fn subscribe(v5: bool, filters: &[&str]) -> Vec<u8> {
     }
 }
 
+fn unsubscribe(v5: bool, filters: &[&str]) -> Vec<u8> {
+    let filters = filters.to_vec();
+    if v5 {
+        let packet = v5_0::Unsubscribe::builder().packet_id(9).entries(filters).unwrap();
+        packet.build().unwrap().to_continuous_buffer()
+    } else {
+        let packet = v3_1_1::Unsubscribe::builder().packet_id(9).entries(filters).unwrap();
+        packet.build().unwrap().to_continuous_buffer()
+    }
+}
+
 fn puback(id: u16) -> Vec<u8> {
     vec![0x40, 2, (id >> 8) as u8, id as u8]
 }
@@ -234,7 +248,7 @@ impl Peer {
     /// Sends the next batch to a queue that answers so.
     fn append(&mut self, result: &Result<(), QueueError>) -> Vec<Answer> {
         let mut batch = self.link.take_next();
-        assert!(!self.link.appended(&mut batch, result));
+        assert_eq!(self.link.appended(&mut batch, result), After::Next);
         self.heard()
     }
 
@@ -275,7 +289,7 @@ fn said(batch: &Batch) -> Vec<Said> {
             other => panic!("a gateway never says {other:?}"),
         }
     };
-    batch.messages.iter().map(of).collect()
+    batch.messages().iter().map(of).collect()
 }
 
 fn presence(device: &str, online: bool, reason: &str) -> Said {
@@ -297,8 +311,11 @@ impl Log {
     fn route(&self, board: &Switchboard, position: u64, topic: &str) -> Vec<Keep> {
         let payload = Bytes::from(format!("m{position}"));
         let message = Arc::new(Downlink::new(topic, 1, payload));
-        let receipt = Receipt::new(position, self.done.clone());
-        board.broker().route(&message, position, &receipt)
+        board.broker().route(&message, &self.receipt(position))
+    }
+
+    fn receipt(&self, position: u64) -> Arc<Receipt> {
+        Receipt::new("x".into(), position, self.done.clone())
     }
 
     fn settled(&mut self) -> Vec<u64> {

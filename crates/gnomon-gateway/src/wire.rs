@@ -3,121 +3,29 @@
 //! Invariants: nothing is acknowledged unless it is asked for here; a packet beyond the size limit
 //! is refused before it is read.
 
-use bytes::Bytes;
-use gnomon_host::downlink::{Downlink, Properties};
+use gnomon_host::downlink::Downlink;
 use mqtt_protocol_core::mqtt::common::Cursor;
 use mqtt_protocol_core::mqtt::connection::{ConnectionOptions, Event, role};
 use mqtt_protocol_core::mqtt::packet::{GenericPacketTrait, Packet, Qos, v3_1_1, v5_0};
 use mqtt_protocol_core::mqtt::result_code::{DisconnectReasonCode, MqttError};
 use mqtt_protocol_core::mqtt::{Connection, Version};
 
+use crate::framing::{Breach, Framing};
 use crate::options::GatewayOptions;
 use crate::parse::{connect_v3, connect_v5, filter, publish_v3, publish_v5};
 use crate::properties;
-
-/// A request of a client, the same for both versions.
-#[derive(Debug)]
-pub(crate) enum Request {
-    Connect(Connect),
-    Publish(Publish),
-    /// The client has received a QoS 1 message.
-    Acknowledged {
-        packet_id: u16,
-    },
-    Subscribe {
-        packet_id: u16,
-        filters: Vec<Filter>,
-    },
-    Unsubscribe {
-        packet_id: u16,
-        filters: Vec<String>,
-    },
-    /// The client ends the connection in order.
-    Disconnect {
-        with_will: bool,
-        session_expiry_s: Option<u32>,
-    },
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Connect {
-    pub(crate) client: String,
-    pub(crate) user_name: Option<String>,
-    pub(crate) clean_start: bool,
-    /// How long the session outlives the connection; none for ever.
-    pub(crate) session_expiry_s: Option<u32>,
-    pub(crate) keep_alive_s: u16,
-    pub(crate) receive_max: u16,
-    pub(crate) will: Option<Will>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Will {
-    pub(crate) topic: String,
-    pub(crate) payload: Bytes,
-    pub(crate) qos: u8,
-}
-
-#[derive(Debug)]
-pub(crate) struct Publish {
-    pub(crate) topic: String,
-    pub(crate) payload: Bytes,
-    pub(crate) qos: u8,
-    pub(crate) is_again: bool,
-    pub(crate) packet_id: Option<u16>,
-    pub(crate) properties: Properties,
-}
-
-#[derive(Debug)]
-pub(crate) struct Filter {
-    pub(crate) filter: String,
-    pub(crate) qos: u8,
-    pub(crate) no_local: bool,
-    pub(crate) identifier: Option<u32>,
-}
-
-/// How a connection attempt ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ConnectAnswer {
-    Accepted { session_present: bool },
-    IdentifierRejected,
-    NotAuthorized,
-}
-
-/// How a publish ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PublishAnswer {
-    Accepted,
-    NotAuthorized,
-    TopicInvalid,
-    QuotaExceeded,
-    Failed,
-}
-
-/// How a subscription ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SubscribeAnswer {
-    Granted(u8),
-    NotAuthorized,
-    FilterInvalid,
-    SharedUnsupported,
-    QuotaExceeded,
-}
-
-/// Why the server ends a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Goodbye {
-    ProtocolError,
-    TakenOver,
-    KeepAlive,
-    ShuttingDown,
-    QosUnsupported,
-}
+use crate::request::{ConnectAnswer, Goodbye, PublishAnswer, Request, SubscribeAnswer};
 
 /// One side of one connection.
 pub(crate) struct Wire {
     protocol: Connection<role::Server>,
+    framing: Framing,
     out: Vec<u8>,
+    /// Whether the client was accepted: from then on DISCONNECT says why the connection ends, until
+    /// then CONNACK does.
+    accepted: bool,
+    /// Whether DISCONNECT was sent.
+    parted: bool,
     /// The client is told the assigned id by MQTT 5 only.
     assigned_client: Option<String>,
     /// Receive Maximum that a client of MQTT 5 is told.
@@ -134,7 +42,16 @@ impl Wire {
         let mut protocol = Connection::with_options(Version::Undetermined, limits);
         protocol.set_auto_ping_response(true);
         let receive_max = options.pending_publishes_max;
-        Self { protocol, out: Vec::new(), assigned_client: None, receive_max, ended: false }
+        Self {
+            protocol,
+            framing: Framing::default(),
+            out: Vec::new(),
+            accepted: false,
+            parted: false,
+            assigned_client: None,
+            receive_max,
+            ended: false,
+        }
     }
 
     pub(crate) fn is_v5(&self) -> bool {
@@ -146,25 +63,34 @@ impl Wire {
         std::mem::take(&mut self.out)
     }
 
-    /// Reads bytes; half a packet waits for its other half.
-    pub(crate) fn receive(&mut self, bytes: &[u8]) -> Vec<Request> {
-        let mut cursor = Cursor::new(bytes);
-        let mut requests = Vec::new();
-        while !self.ended && (cursor.position() as usize) < bytes.len() {
-            let events = self.protocol.recv(&mut cursor);
-            self.act(events, &mut requests);
+    /// Reads the next request off the front of `bytes`; none when they are used up or the
+    /// connection is over. Half a packet waits for its other half.
+    pub(crate) fn read(&mut self, bytes: &mut &[u8]) -> Option<Request> {
+        while !self.ended && !bytes.is_empty() {
+            match self.framing.split(bytes) {
+                Ok(packet) => {
+                    let events = self.protocol.recv(&mut Cursor::new(packet));
+                    if let Some(request) = self.act(events) {
+                        return Some(request);
+                    }
+                }
+                Err(breach) => self.breached(breach),
+            }
         }
-        requests
+        None
     }
 
-    fn act(&mut self, events: Vec<Event>, requests: &mut Vec<Request>) {
+    /// Does what the protocol asks for. Returns the request that it read: one packet is at most one.
+    fn act(&mut self, events: Vec<Event>) -> Option<Request> {
+        let mut found = None;
         for event in events {
             match event {
                 Event::RequestSendPacket { packet, .. } => {
+                    self.parted |= matches!(packet, Packet::V5_0Disconnect(_));
                     self.out.extend_from_slice(&packet.to_continuous_buffer());
                 }
                 Event::NotifyPacketReceived(packet) => match self.request(packet) {
-                    Ok(request) => requests.extend(request),
+                    Ok(request) => found = request,
                     Err(goodbye) => self.goodbye(goodbye),
                 },
                 Event::NotifyError(error) => self.failed(error),
@@ -174,17 +100,47 @@ impl Wire {
                 | Event::RequestTimerCancel(_) => {}
             }
         }
+        found
     }
 
+    fn breached(&mut self, breach: Breach) {
+        tracing::debug!(?breach, "protocol error");
+        match breach {
+            Breach::HeaderFlags => self.goodbye(Goodbye::MalformedPacket),
+            Breach::ConnectFlags { level: 5 } => self.out.extend(connack_refusal(0x81)),
+            Breach::ConnectFlags { .. } => {}
+            Breach::Level { level: 6.. } => self.out.extend(connack_refusal(0x84)),
+            // The words of MQTT 3.1.1 (3.1.2.2): what older clients understand.
+            Breach::Level { .. } => self.out.extend([0x20, 2, 0, 1]),
+        }
+        self.ended = true;
+    }
+
+    /// The protocol cannot go on. MQTT 5 is told why, in CONNACK or in DISCONNECT; MQTT 3.1.1 has no
+    /// word for it, and the one that the protocol put there ("not authorized") is not true.
     fn failed(&mut self, error: MqttError) {
         tracing::debug!(?error, "protocol error");
+        if self.accepted {
+            self.goodbye(properties::goodbye(error));
+        } else {
+            self.out.clear();
+            if self.is_v5() {
+                self.out.extend(connack_refusal(properties::connect_code(error) as u8));
+            }
+        }
         self.ended = true;
     }
 
     fn request(&mut self, packet: Packet) -> Result<Option<Request>, Goodbye> {
         Ok(match packet {
             Packet::V3_1_1Connect(connect) => Some(Request::Connect(connect_v3(&connect))),
-            Packet::V5_0Connect(connect) => Some(Request::Connect(connect_v5(&connect))),
+            Packet::V5_0Connect(connect) => match connect_v5(&connect) {
+                Ok(connect) => Some(Request::Connect(connect)),
+                Err(answer) => {
+                    self.answer_connect(answer, None);
+                    None
+                }
+            },
             Packet::V3_1_1Publish(publish) => Some(Request::Publish(publish_v3(&publish)?)),
             Packet::V5_0Publish(publish) => Some(Request::Publish(publish_v5(&publish)?)),
             Packet::V3_1_1Puback(puback) => {
@@ -214,11 +170,9 @@ impl Wire {
                 Some(Request::Unsubscribe { packet_id: unsubscribe.packet_id(), filters })
             }
             Packet::V3_1_1Disconnect(_) => {
-                self.ended = true;
                 Some(Request::Disconnect { with_will: false, session_expiry_s: None })
             }
             Packet::V5_0Disconnect(disconnect) => {
-                self.ended = true;
                 let reason = disconnect.reason_code();
                 let with_will = reason == Some(DisconnectReasonCode::DisconnectWithWillMessage);
                 let props = disconnect.props().as_deref().unwrap_or_default();
@@ -243,7 +197,8 @@ impl Wire {
             properties::connack_v3(answer)
         };
         self.send(packet);
-        self.ended |= !matches!(answer, ConnectAnswer::Accepted { .. });
+        self.accepted = matches!(answer, ConnectAnswer::Accepted { .. });
+        self.ended |= !self.accepted;
     }
 
     pub(crate) fn answer_publish(&mut self, packet_id: u16, answer: PublishAnswer) {
@@ -330,26 +285,32 @@ impl Wire {
             |event: &Event| matches!(event, Event::NotifyError(MqttError::PacketTooLarge));
         match events {
             Ok(events) if !events.iter().any(refusal) => {
-                self.act(events, &mut Vec::new());
+                self.act(events);
                 true
             }
             refused => {
                 tracing::debug!(topic = message.topic, ?refused, "a message is left out");
                 if let Some(packet_id) = packet_id {
                     let events = self.protocol.release_packet_id(packet_id);
-                    self.act(events, &mut Vec::new());
+                    self.act(events);
                 }
                 false
             }
         }
     }
 
-    /// Ends the connection; MQTT 5 is told why.
+    /// Ends the connection; MQTT 5 is told why, once.
     pub(crate) fn goodbye(&mut self, goodbye: Goodbye) {
-        if !self.ended && self.is_v5() {
+        if self.accepted && self.is_v5() && !self.parted {
             let code = properties::disconnect_code(goodbye);
             self.send(v5_0::Disconnect::builder().reason_code(code).build().map(Packet::from));
         }
+        self.ended = true;
+    }
+
+    /// The client has ended the connection: nothing is said any more.
+    pub(crate) fn part(&mut self) {
+        self.parted = true;
         self.ended = true;
     }
 
@@ -357,9 +318,14 @@ impl Wire {
         match packet {
             Ok(packet) => {
                 let events = self.protocol.send(packet);
-                self.act(events, &mut Vec::new());
+                self.act(events);
             }
             Err(error) => tracing::warn!(?error, "build a packet"),
         }
     }
+}
+
+/// CONNACK of MQTT 5 that refuses with this reason code, without properties (MQTT 5, 3.2.2.2).
+fn connack_refusal(code: u8) -> [u8; 5] {
+    [0x20, 3, 0, code, 0]
 }

@@ -79,6 +79,57 @@ fn who_listens_to_a_devices_calls_without_a_name_plays_it() {
 }
 
 #[test]
+fn a_device_that_is_played_twice_is_online_until_the_last_filter_goes() {
+    let (calls, one_call) =
+        ("devices/coldroom/room-1/calls/#", "devices/coldroom/room-1/calls/x/+");
+    let online = presence("coldroom/room-1", true, "subscribed");
+    let offline = presence("coldroom/room-1", false, "unsubscribed");
+    for v5 in VERSIONS {
+        let mut peer = Peer::connected(&board(), v5, &hello("a"));
+        peer.say(&subscribe(v5, &[calls, calls]));
+        peer.say(&subscribe(v5, &[calls]));
+        peer.say(&unsubscribe(v5, &[calls]));
+        assert_eq!(said(&peer.link.next), [online.clone(), offline.clone()]);
+        peer.append(&Ok(()));
+        peer.say(&subscribe(v5, &[calls, one_call]));
+        peer.say(&unsubscribe(v5, &[calls]));
+        assert_eq!(said(&peer.link.next), std::slice::from_ref(&online), "one filter is left");
+    }
+}
+
+#[test]
+fn a_session_that_is_resumed_plays_its_device_again() {
+    let calls = "devices/coldroom/room-1/calls/#";
+    for v5 in VERSIONS {
+        let (board, one) = (board(), hello("a").persistent());
+        let mut peer = Peer::connected(&board, v5, &one);
+        peer.say(&subscribe(v5, &[calls]));
+        peer.append(&Ok(()));
+        assert_eq!(peer.end("lost"), [presence("coldroom/room-1", false, "lost")]);
+        let mut peer = Peer::new(&board, v5);
+        peer.say(&one.bytes(v5));
+        assert_eq!(said(&peer.link.next), [presence("coldroom/room-1", true, "connected")]);
+        peer.append(&Ok(()));
+        peer.say(&unsubscribe(v5, &[calls]));
+        assert_eq!(said(&peer.link.next), [presence("coldroom/room-1", false, "unsubscribed")]);
+    }
+}
+
+#[test]
+fn a_connection_beyond_the_limit_is_told_so() {
+    let board = board_with(GatewayOptions { connections_max: 1, ..Default::default() });
+    for (v5, code) in [(false, 3), (true, 0x97)] {
+        let link = crate::admit(&board, 1).unwrap();
+        let mut peer = Peer { v5, link };
+        let found = peer.say(&hello("a").persistent().bytes(v5));
+        assert_eq!(found, [Answer::Connack { present: false, code }]);
+        assert!(peer.link.wire.ended && !peer.link.is_connected());
+    }
+    assert!(crate::admit(&board, 0).is_some_and(|link| !link.is_beyond_limit));
+    assert!(crate::admit(&board, 1000).is_none(), "refusals are bounded as well");
+}
+
+#[test]
 fn filters_are_granted_by_what_they_match() {
     let (own, other) = ("devices/coldroom/room-1/#", "devices/coldroom/room-2/#");
     for (user, filter, v5_code) in [

@@ -8,6 +8,15 @@ fn full() -> Result<(), QueueError> {
     Err(QueueError::Full { reason: "test".into() })
 }
 
+fn unavailable() -> Result<(), QueueError> {
+    Err(QueueError::Unavailable { reason: "test".into() })
+}
+
+/// Log and id of each message: the queue absorbs what comes twice.
+fn ids(batch: &Batch) -> Vec<(Stream, String)> {
+    batch.messages().into_iter().map(|one| (one.log.stream, one.id)).collect()
+}
+
 fn accepted(id: u16) -> Answer {
     Answer::Puback { id, code: 0 }
 }
@@ -27,7 +36,7 @@ fn a_publish_is_acknowledged_after_the_queue_has_it_and_in_order() {
         assert_eq!(said(&first), [report.clone(), report]);
         // Neither what needs the queue nor what does not overtakes a batch on its way.
         assert_eq!(peer.say(&publish_1(v5, "devices/coldroom/room-2/telemetry", b"", 3)), []);
-        assert!(!peer.link.appended(&mut first, &Ok(())));
+        assert_eq!(peer.link.appended(&mut first, &Ok(())), After::Next);
         assert_eq!(peer.heard(), [accepted(1), accepted(2)]);
         let code = if v5 { 0x87 } else { 0 };
         assert_eq!(peer.append(&Ok(())), [Answer::Puback { id: 3, code }]);
@@ -42,7 +51,7 @@ fn an_answer_that_needs_no_queue_waits_for_those_before_it() {
         peer.say(&publish_1(v5, "lab/x", b"1", 1));
         let mut batch = peer.link.take_next();
         assert_eq!(peer.say(&denied), []);
-        assert!(!peer.link.appended(&mut batch, &Ok(())));
+        assert_eq!(peer.link.appended(&mut batch, &Ok(())), After::Next);
         assert_eq!(peer.heard(), [accepted(1)]);
         assert_eq!(peer.append(&Ok(())).len(), 1);
         assert_eq!(peer.say(&denied).len(), 1, "at once when nothing is before it");
@@ -51,17 +60,45 @@ fn an_answer_that_needs_no_queue_waits_for_those_before_it() {
 
 #[test]
 fn a_full_queue_is_told_to_mqtt_5_and_retried_for_3() {
-    for (result, code) in [(full(), 0x97), (Err(QueueError::Closed), 0x80)] {
+    for (result, code) in [(full(), 0x97), (unavailable(), 0x80), (Err(QueueError::Closed), 0x80)] {
         let mut peer = room(&board(), true);
         peer.say(&publish_1(true, OWN, b"{}", 7));
         assert_eq!(peer.append(&result), [Answer::Puback { id: 7, code }]);
+    }
+    for result in [full(), unavailable()] {
         let mut peer = room(&board(), false);
         peer.say(&publish_1(false, OWN, b"{}", 7));
         let mut batch = peer.link.take_next();
-        assert!(peer.link.appended(&mut batch, &result), "again");
+        assert_eq!(peer.link.appended(&mut batch, &result), After::Again);
         assert_eq!(peer.heard(), []);
-        assert!(!peer.link.appended(&mut batch, &Ok(())));
+        assert_eq!(peer.link.appended(&mut batch, &Ok(())), After::Next);
         assert_eq!(peer.heard(), [accepted(7)]);
+    }
+}
+
+#[test]
+fn a_closed_queue_is_not_tried_again() {
+    let mut peer = room(&board(), false);
+    peer.say(&publish_1(false, OWN, b"{}", 7));
+    assert_eq!(peer.append(&Err(QueueError::Closed)), []);
+    assert!(peer.link.wire.ended, "its client keeps the publish for the next connection");
+}
+
+#[test]
+fn presence_that_the_queue_refuses_is_tried_again() {
+    for result in [full(), unavailable()] {
+        let mut peer = Peer::new(&board(), true);
+        let hello = hello("a").named("coldroom/room-1").bytes(true);
+        peer.say(&[hello, publish_1(true, OWN, b"{}", 7)].concat());
+        let mut batch = peer.link.take_next();
+        assert_eq!(said(&batch).len(), 2);
+        peer.say(&publish_1(true, OWN, b"{}", 8));
+        assert_eq!(peer.link.appended(&mut batch, &result), After::Pause);
+        assert_eq!(peer.heard().len(), 1, "its client sends a publish again if it likes");
+        let online = presence("coldroom/room-1", true, "connected");
+        let report = Said::Published(Stream::Telemetry, OWN.into());
+        assert_eq!(said(&peer.link.next), [online, report], "in front of what came since");
+        assert_eq!(peer.append(&Ok(())), [accepted(8)]);
     }
 }
 
@@ -136,6 +173,56 @@ fn what_a_replaced_connection_took_is_not_appended_again() {
         old.end("taken over");
         new.say(&publish(v5, OWN, b"{}", Qos::AtLeastOnce, 1, true));
         assert!(said(&new.link.next).is_empty());
+    }
+}
+
+#[test]
+fn what_still_waits_for_the_queue_is_not_appended_twice() {
+    for v5 in VERSIONS {
+        let mut peer = room(&board(), v5);
+        let dup = publish(v5, OWN, b"{}", Qos::AtLeastOnce, 1, true);
+        peer.say(&[publish_1(v5, OWN, b"{}", 1), dup.clone()].concat());
+        let mut batch = peer.link.take_next();
+        assert_eq!(said(&batch).len(), 1);
+        assert_eq!(peer.say(&dup), []);
+        assert!(peer.link.next.is_empty(), "on its way already");
+        assert_eq!(peer.link.appended(&mut batch, &Ok(())), After::Next);
+        assert_eq!(peer.heard(), [accepted(1)], "answered once");
+    }
+}
+
+#[test]
+fn what_was_on_its_way_when_the_connection_ended_comes_again_under_the_same_ids() {
+    for v5 in VERSIONS {
+        let (board, one) = (board(), hello("a").persistent());
+        let mut peer = Peer::connected(&board, v5, &one);
+        peer.say(&subscribe(v5, &["devices/+/+/telemetry"]));
+        peer.say(&publish_1(v5, OWN, b"{}", 1));
+        peer.say(&publish_1(v5, OWN, b"{\"a\":1}", 2));
+        let first = ids(&peer.link.next);
+        assert_eq!(first.len(), 4, "a report and a message each");
+        peer.link.take_next();
+        // The client is back before the queue has answered.
+        peer.link.leave();
+        let again = [
+            publish(v5, OWN, b"{}", Qos::AtLeastOnce, 1, true),
+            publish(v5, OWN, b"{\"a\":1}", Qos::AtLeastOnce, 2, true),
+        ];
+        let mut early = Peer::connected(&board, v5, &one);
+        early.say(&again.concat());
+        assert_eq!(ids(&early.link.next), first);
+        early.link.take_next();
+        // Neither connection has heard of it: the third one sends it again.
+        peer.link.end("taken over", NOW);
+        early.link.end("lost", NOW);
+        let mut late = Peer::connected(&board, v5, &one);
+        late.say(&again[0]);
+        assert_eq!(ids(&late.link.next), first[..2]);
+        late.link.take_next();
+        late.link.end("lost", NOW);
+        late.link.last_words_arrived();
+        let mut last = Peer::connected(&board, v5, &one);
+        assert_eq!(last.say(&again[0]), [accepted(1)], "the queue has it by now");
     }
 }
 
