@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use gnomon_model::ProductKey;
 use gnomon_model::id::fnv1a;
-use gnomon_model::{Object, ProductKey, ThingModel};
 use rhai::{AST, ASTFlags, ASTNode, Dynamic, Engine, Expr, FnCallExpr, Position, Scope, Stmt};
 
 use crate::functions::{ACTIONS, STANDARD};
+use crate::names::{did_you_mean, glob};
+use crate::reads::Reads;
 use crate::{RuleListing, RuleProblem, RuleSource};
 
 /// Functions that wake a rule; the place in this list is the wake's index.
@@ -32,15 +34,6 @@ impl Rule {
     /// Whether the rule applies to this device of its product.
     pub(crate) fn applies_to(&self, device: &str) -> bool {
         self.device == "*" || glob(self.device.as_bytes(), device.as_bytes())
-    }
-
-    /// Whether a report of these values can matter to the rule: it reads one of them, or it reads
-    /// no property by name.
-    pub(crate) fn reads_any(&self, values: &Object, model: &ThingModel) -> bool {
-        let Reads { names, anything } = &self.reads;
-        *anything
-            || values.keys().any(|name| names.contains(name))
-            || !names.iter().any(|name| model.properties().contains_key(name))
     }
 
     pub(crate) fn listing(&self, stale: Option<String>) -> RuleListing {
@@ -106,7 +99,7 @@ pub(crate) fn compile(
         file: source.file.clone(),
         product,
         wakes,
-        reads: reads(&ast),
+        reads: Reads::of(&ast),
         device,
         about: about(&source.text),
         revision: format!("{:016x}", fnv1a(&[&source.text])),
@@ -207,49 +200,6 @@ fn each_call(ast: &AST, on_call: &mut impl FnMut(&FnCallExpr, Position)) {
     });
 }
 
-/// What a rule reads, as far as its text tells.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Reads {
-    /// Names that stand after a dot, or as a text in brackets.
-    pub(crate) names: BTreeSet<String>,
-    /// Whether it also reads in a way that the text does not tell: `report.values[name]`, or all
-    /// of `this.reported`.
-    pub(crate) anything: bool,
-}
-
-fn reads(ast: &AST) -> Reads {
-    let mut reads = Reads::default();
-    ast.walk(&mut |path: &[ASTNode<'_>]| {
-        match path.last() {
-            Some(ASTNode::Expr(Expr::Property(property, _))) => {
-                reads.names.insert(property.2.to_string());
-            }
-            Some(ASTNode::Expr(Expr::Dot(chain, ..))) => {
-                let named =
-                    matches!(&chain.rhs, Expr::Property(..) | Expr::Dot(..) | Expr::Index(..));
-                reads.anything |= is_whole(&chain.rhs) || is_whole(&chain.lhs) && !named;
-            }
-            Some(ASTNode::Expr(Expr::Index(index, ..))) => match &index.rhs {
-                Expr::StringConstant(name, _) => {
-                    reads.anything |= WHOLES.contains(&name.as_str());
-                    reads.names.insert(name.to_string());
-                }
-                _ => reads.anything |= is_whole(&index.lhs),
-            },
-            _ => {}
-        }
-        true
-    });
-    reads
-}
-
-/// Members that hold values by name.
-const WHOLES: [&str; 2] = ["values", "reported"];
-
-fn is_whole(expression: &Expr) -> bool {
-    matches!(expression, Expr::Property(property, _) if WHOLES.contains(&property.2.as_str()))
-}
-
 fn check_product(
     source: &RuleSource,
     product: Option<Dynamic>,
@@ -279,78 +229,4 @@ fn check_device(
         problems.push(problem(source, Position::NONE, message));
         String::new()
     })
-}
-
-/// Whether a pattern with `*` (any run) and `?` (any one byte) matches the whole text.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut at, mut of) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while of < text.len() {
-        if at < pattern.len() && pattern[at] == b'*' {
-            star = Some((at, of));
-            at += 1;
-        } else if at < pattern.len() && (pattern[at] == b'?' || pattern[at] == text[of]) {
-            at += 1;
-            of += 1;
-        } else if let Some((star_at, star_of)) = star {
-            (at, of) = (star_at + 1, star_of + 1);
-            star = Some((star_at, star_of + 1));
-        } else {
-            return false;
-        }
-    }
-    pattern[at..].iter().all(|byte| *byte == b'*')
-}
-
-/// A hint at the known name nearest to a wrong one, if one is near.
-fn did_you_mean<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let nearest = known.map(|name| (distance(wrong, name), name)).min();
-    match nearest {
-        Some((distance, name)) if distance <= 1 + wrong.len() / 4 => {
-            format!(": did you mean `{name}`?")
-        }
-        _ => String::new(),
-    }
-}
-
-/// Edits between two words (Levenshtein).
-fn distance(one: &str, other: &str) -> usize {
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (at, letter) in one.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = at + 1;
-        for (column, against) in other.bytes().enumerate() {
-            let replaced = diagonal + usize::from(letter != against);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(row[column] + 1).min(diagonal + 1);
-        }
-    }
-    row[other.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn globs_match_whole_names() {
-        for (pattern, text, expected) in [
-            ("*", "anything", true),
-            ("room-*", "room-1", true),
-            ("room-*", "a-room-1", false),
-            ("room-?", "room-1", true),
-            ("room-?", "room-12", false),
-            ("*a*b*", "xaxbx", true),
-            ("*a*b", "xaxbx", false),
-            ("", "x", false),
-        ] {
-            assert_eq!(glob(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
-        }
-    }
-
-    #[test]
-    fn the_nearest_name_is_hinted() {
-        assert_eq!(did_you_mean("on_reports", WAKES.into_iter()), ": did you mean `on_report`?");
-        assert_eq!(did_you_mean("zzzzzz", WAKES.into_iter()), "");
-    }
 }

@@ -12,7 +12,7 @@ use rhai::packages::{
     BasicMathPackage, BasicStringPackage, LanguageCorePackage, LogicPackage, MoreStringPackage,
     Package,
 };
-use rhai::{Dynamic, Engine, OptimizationLevel};
+use rhai::{Dynamic, Engine, Module, OptimizationLevel};
 
 use crate::{Clock, functions};
 
@@ -130,18 +130,23 @@ pub(crate) fn build(clock: Clock, limits: &Limits) -> Engine {
     engine
 }
 
-/// All standard packages but those for time, bits and blobs.
+/// All standard packages but those for time, bits and blobs. In one module, since each call of a
+/// function is looked up in one after the other.
 fn register_packages(engine: &mut Engine) {
-    LanguageCorePackage::new().register_into_engine(engine);
-    ArithmeticPackage::new().register_into_engine(engine);
-    LogicPackage::new().register_into_engine(engine);
-    BasicStringPackage::new().register_into_engine(engine);
-    BasicIteratorPackage::new().register_into_engine(engine);
-    BasicFnPackage::new().register_into_engine(engine);
-    BasicMathPackage::new().register_into_engine(engine);
-    BasicArrayPackage::new().register_into_engine(engine);
-    BasicMapPackage::new().register_into_engine(engine);
-    MoreStringPackage::new().register_into_engine(engine);
+    let mut module = Module::new();
+    LanguageCorePackage::init(&mut module);
+    ArithmeticPackage::init(&mut module);
+    LogicPackage::init(&mut module);
+    BasicStringPackage::init(&mut module);
+    BasicIteratorPackage::init(&mut module);
+    BasicFnPackage::init(&mut module);
+    BasicMathPackage::init(&mut module);
+    BasicArrayPackage::init(&mut module);
+    BasicMapPackage::init(&mut module);
+    MoreStringPackage::init(&mut module);
+    module.register_lazy_functions();
+    module.build_index();
+    engine.register_global_module(module.into());
 }
 
 fn bound(engine: &mut Engine, limits: &Limits) {

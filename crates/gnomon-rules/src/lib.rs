@@ -9,6 +9,8 @@ mod compile;
 mod engine;
 mod evaluate;
 mod functions;
+mod names;
+mod reads;
 mod value;
 
 use std::collections::{BTreeMap, HashMap};
@@ -21,7 +23,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::compile::{Rule, WAKES};
-use crate::evaluate::Snapshot;
+use crate::evaluate::{Evaluated, Snapshot};
 
 pub use crate::engine::Limits;
 
@@ -214,7 +216,7 @@ impl RuleSet {
         let concerned = |rule: &&Rule| {
             rule.applies_to(device.as_str())
                 && match wake {
-                    Wake::Report { values, .. } => rule.reads_any(values, model),
+                    Wake::Report { values, .. } => rule.reads.any_of(values, model),
                     Wake::Event { .. }
                     | Wake::Presence { .. }
                     | Wake::Request { .. }
@@ -226,43 +228,50 @@ impl RuleSet {
         if concerned.is_empty() {
             return 0;
         }
+        // All are evaluated before anything is carried out: that is how none sees another's.
         let snapshot = Snapshot::of(turn, wake);
-        for rule in &concerned {
-            self.run_one(turn, wake, rule, &snapshot);
+        let evaluated: Vec<_> =
+            concerned.iter().map(|rule| self.evaluate(&snapshot, rule)).collect();
+        let time_ms = snapshot.time_ms;
+        for (rule, evaluated) in concerned.iter().zip(evaluated) {
+            conclude(turn, wake, time_ms, rule, evaluated);
         }
         concerned.len()
     }
 
-    fn run_one(&self, turn: &mut Turn<'_>, wake: &Wake<'_>, rule: &Rule, snapshot: &Snapshot) {
+    fn evaluate(&self, snapshot: &Snapshot<'_>, rule: &Rule) -> Evaluated {
         let Inner { engine, limits, clock, .. } = &*self.inner;
-        let state = turn.record.rules.get(&rule.name);
-        let evaluated = evaluate::evaluate(engine, limits, *clock, rule, snapshot, wake, state);
-        match evaluated {
-            Ok((actions, state)) => {
-                keep_state(turn, rule, state);
-                let request = match wake {
-                    Wake::Request { to, .. } => Some(*to),
-                    Wake::Report { .. }
-                    | Wake::Event { .. }
-                    | Wake::Presence { .. }
-                    | Wake::Shadow { .. } => None,
-                };
-                for action in actions {
-                    turn.act(&rule.name, action, snapshot.time_ms, request);
-                }
-                turn.note(Note::RuleRan { rule: rule.name.clone() });
-            }
-            Err(failure) => turn.note(Note::RuleFailed {
-                rule: rule.name.clone(),
-                at: format!("{}:{}", rule.file, failure.line.unwrap_or(rule.wakes[&wake.index()])),
-                message: failure.message,
-            }),
-        }
+        evaluate::evaluate(engine, limits, *clock, rule, snapshot)
     }
 
     fn last_good(&self, source: &RuleSource) -> Option<Arc<Rule>> {
         let same = |(rule, _): &&(Arc<Rule>, Option<String>)| rule.file == source.file;
         self.inner.rules.iter().find(same).map(|(rule, _)| rule.clone())
+    }
+}
+
+/// Carries out what a rule decided, or tells how it failed.
+fn conclude(turn: &mut Turn<'_>, wake: &Wake<'_>, time_ms: i64, rule: &Rule, evaluated: Evaluated) {
+    match evaluated {
+        Ok((actions, state)) => {
+            keep_state(turn, rule, state);
+            let request = match wake {
+                Wake::Request { to, .. } => Some(*to),
+                Wake::Report { .. }
+                | Wake::Event { .. }
+                | Wake::Presence { .. }
+                | Wake::Shadow { .. } => None,
+            };
+            for action in actions {
+                turn.act(&rule.name, action, time_ms, request);
+            }
+            turn.note(Note::RuleRan { rule: rule.name.clone() });
+        }
+        Err(failure) => turn.note(Note::RuleFailed {
+            rule: rule.name.clone(),
+            at: format!("{}:{}", rule.file, failure.line.unwrap_or(rule.wakes[&wake.index()])),
+            message: failure.message,
+        }),
     }
 }
 

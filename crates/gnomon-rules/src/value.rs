@@ -6,6 +6,8 @@ use gnomon_model::Object;
 use rhai::{Dynamic, Map};
 use serde_json::{Number, Value};
 
+use crate::reads::Part;
+
 /// Deepest nesting of a value that a rule may hand out.
 const DEPTH_MAX: usize = 16;
 
@@ -25,6 +27,29 @@ pub(crate) fn to_dynamic(value: &Value) -> Dynamic {
         Value::String(text) => text.as_str().into(),
         Value::Array(items) => Dynamic::from_array(items.iter().map(to_dynamic).collect()),
         Value::Object(members) => Dynamic::from_map(to_map(members)),
+    }
+}
+
+/// The part of an object that is read.
+pub(crate) fn to_map_of(object: &Object, part: &Part) -> Map {
+    match part {
+        Part::All => to_map(object),
+        Part::Members(members) => {
+            let read = members.iter().filter_map(|(name, part)| {
+                Some((name.as_str().into(), to_dynamic_of(object.get(name)?, part)))
+            });
+            read.collect()
+        }
+    }
+}
+
+/// The part of a value that is read.
+pub(crate) fn to_dynamic_of(value: &Value, part: &Part) -> Dynamic {
+    match value {
+        Value::Object(members) => Dynamic::from_map(to_map_of(members, part)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            to_dynamic(value)
+        }
     }
 }
 

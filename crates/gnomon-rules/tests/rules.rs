@@ -30,6 +30,13 @@ fn a_rule_sees_the_device_and_what_woke_it() {
         ("this.reported.missing ?? \"none\"", "none"),
         ("type_of(this.reported.door) + report.values.humidity", "()40.0"),
         ("this.alerts.len()", "0"),
+        ("this.keys().len()", "7"),
+        ("report.keys()", "[\"time\", \"values\"]"),
+        ("this.reported.len() + this.reported.temperature", "11.5"),
+        ("this.reported[this.reported.keys()[0]]", "40.0"),
+        ("{ let all = this; all.reported.temperature }", "9.5"),
+        ("{ let all = report; all.values.len() }", "2"),
+        ("this.state.len()", "0"),
     ] {
         for optimise in [true, false] {
             let rules = rule(&format!("log(`${{{expression}}}`);"), limits(optimise));
