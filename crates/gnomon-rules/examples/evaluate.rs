@@ -17,8 +17,8 @@ use gnomon_rules::{Limits, RuleSet, RuleSource, Wake};
 use serde_json::json;
 
 /// Messages of one round, and rounds.
-const MESSAGES: u32 = 2000;
-const ROUNDS: usize = 40;
+const MESSAGES: u32 = 50;
+const ROUNDS: usize = 1500;
 const T0: i64 = 1_700_000_000_000;
 
 fn clock() -> u64 {

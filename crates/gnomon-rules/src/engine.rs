@@ -12,15 +12,15 @@ use rhai::packages::{
     BasicMathPackage, BasicStringPackage, LanguageCorePackage, LogicPackage, MoreStringPackage,
     Package,
 };
-use rhai::{Dynamic, Engine, Module, OptimizationLevel};
+use rhai::{Engine, EvalAltResult, Module, OptimizationLevel, Position};
 
+use crate::memory::Scale;
 use crate::{Clock, functions};
 
 /// Bounds of one evaluation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Operations, as Rhai counts them. Also what bounds memory: an operation can copy at most one
-    /// value of the sizes below, and `map[key] = value` escapes the map limit.
+    /// Operations, as Rhai counts them.
     pub operations_max: u64,
     /// Time, milliseconds.
     pub deadline_ms: u64,
@@ -32,6 +32,13 @@ pub struct Limits {
     pub array_items_max: usize,
     /// Members of one map, nested ones counted in.
     pub map_members_max: usize,
+    /// Bytes of one value: its texts and keys, and 24 for each item and member. Counted at every
+    /// few reads of variables, since Rhai counts no keys and does not see what `map[key] = value`
+    /// adds. What the message hands to the rule is let through on top.
+    pub value_bytes_max: usize,
+    /// Bytes of all variables together, counted likewise. Temporary values come on top:
+    /// those of one expression of the depth below.
+    pub total_bytes_max: usize,
     /// Variables at one time.
     pub variables_max: usize,
     /// Functions of one rule.
@@ -55,6 +62,8 @@ impl Default for Limits {
             string_bytes_max: 4096,
             array_items_max: 256,
             map_members_max: 256,
+            value_bytes_max: 16_384,
+            total_bytes_max: 1_048_576,
             variables_max: 64,
             functions_max: 32,
             expression_depth_max: 32,
@@ -64,6 +73,10 @@ impl Default for Limits {
         }
     }
 }
+
+/// What ended an evaluation.
+pub(crate) const DEADLINE: &str = "deadline";
+pub(crate) const MEMORY: &str = "memory";
 
 thread_local! {
     /// The evaluation that runs on this thread. Rhai hands its progress callback nothing but a
@@ -77,16 +90,23 @@ pub(crate) struct Running {
     pub(crate) deadline_ns: u64,
     pub(crate) actions_max: usize,
     pub(crate) actions: Vec<Action>,
+    scale: Scale,
 }
 
 impl Running {
     const fn none() -> Self {
-        Self { deadline_ns: u64::MAX, actions_max: 0, actions: Vec::new() }
+        Self { deadline_ns: u64::MAX, actions_max: 0, actions: Vec::new(), scale: Scale::none() }
     }
 
-    /// Begins an evaluation on this thread.
-    pub(crate) fn begin(deadline_ns: u64, actions_max: usize) {
-        let begun = Self { deadline_ns, actions_max, actions: Vec::new() };
+    /// Begins an evaluation on this thread, which is given so many bytes.
+    pub(crate) fn begin(deadline_ns: u64, limits: &Limits, given_bytes: usize) {
+        // Each nested call may hold a copy of what was given.
+        let scale = Scale::new(
+            limits.value_bytes_max + given_bytes,
+            limits.total_bytes_max + given_bytes * limits.call_levels_max,
+        );
+        let actions_max = limits.actions_max;
+        let begun = Self { deadline_ns, actions_max, actions: Vec::new(), scale };
         RUNNING.with(|running| running.replace(begun));
     }
 
@@ -111,7 +131,7 @@ impl Running {
 pub(crate) fn build(clock: Clock, limits: &Limits) -> Engine {
     let mut engine = Engine::new_raw();
     register_packages(&mut engine);
-    functions::register(&mut engine);
+    functions::register(&mut engine, limits.string_bytes_max);
     bound(&mut engine, limits);
     for symbol in ["eval", "import", "export", "print", "debug"] {
         engine.disable_symbol(symbol);
@@ -125,9 +145,25 @@ pub(crate) fn build(clock: Clock, limits: &Limits) -> Engine {
         // Reading the clock costs as much as several operations.
         let late =
             operations % 32 == 0 && RUNNING.with_borrow(|running| clock() > running.deadline_ns);
-        late.then(|| Dynamic::from("deadline"))
+        late.then(|| DEADLINE.into())
     });
+    weigh(&mut engine);
     engine
+}
+
+/// Ends an evaluation that holds too much, see [`crate::memory`].
+#[expect(deprecated, reason = "Rhai marks what may change between versions so")]
+fn weigh(engine: &mut Engine) {
+    engine.on_var(|_, _, context| {
+        let variables = context.scope().iter_raw().map(|(_, _, value)| value);
+        let values = variables.chain(context.this_ptr());
+        let level = context.call_level();
+        let bears = RUNNING.with_borrow_mut(|running| running.scale.bears(level, values));
+        match bears {
+            true => Ok(None),
+            false => Err(EvalAltResult::ErrorTerminated(MEMORY.into(), Position::NONE).into()),
+        }
+    });
 }
 
 /// All standard packages but those for time, bits and blobs. In one module, since each call of a

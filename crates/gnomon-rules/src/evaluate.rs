@@ -6,10 +6,10 @@ use gnomon_model::{Action, AlertStatus, Object, Turn};
 use rhai::{CallFnOptions, Dynamic, Engine, EvalAltResult, Map, Scope};
 
 use crate::compile::{Rule, WAKES};
-use crate::engine::{Limits, Running};
+use crate::engine::{Limits, MEMORY, Running};
 use crate::reads::Part;
 use crate::value::{to_dynamic_of, to_map, to_map_of, to_object};
-use crate::{Clock, Wake};
+use crate::{Clock, Wake, memory};
 
 /// Why an evaluation failed, and at which line of the rule, if it is known.
 #[derive(Debug)]
@@ -155,7 +155,7 @@ pub(crate) fn evaluate(
     let mut this = snapshot.this(rule);
     let argument = snapshot.argument(rule);
     let deadline_ns = clock().saturating_add(limits.deadline_ms * 1_000_000);
-    Running::begin(deadline_ns, limits.actions_max);
+    Running::begin(deadline_ns, limits, memory::bytes(&this) + memory::bytes(&argument));
     let called = catch_unwind(AssertUnwindSafe(|| {
         // The optimiser has put the constants into the functions: nothing is left to evaluate.
         let options = CallFnOptions::new().eval_ast(false).bind_this_ptr(&mut this);
@@ -206,7 +206,7 @@ fn changed_state(
     if state.is_empty() && before.is_none_or(Object::is_empty) {
         return Ok(None);
     }
-    let after = to_object(&state, "this.state").map_err(at_end)?;
+    let after = to_object(&state, "this.state", limits.state_bytes_max).map_err(at_end)?;
     if before == Some(&after) {
         return Ok(None);
     }
@@ -222,6 +222,14 @@ fn failure(error: &EvalAltResult, limits: &Limits) -> Failure {
     let inner = error.unwrap_inner();
     let line = line(error);
     let message = match inner {
+        EvalAltResult::ErrorTerminated(what, _)
+            if what.is_string() && what.to_string() == MEMORY =>
+        {
+            format!(
+                "held a value of more than {} bytes, keys counted, or more than {} in all variables",
+                limits.value_bytes_max, limits.total_bytes_max
+            )
+        }
         EvalAltResult::ErrorTerminated(..) => format!("ran longer than {} ms", limits.deadline_ms),
         EvalAltResult::ErrorTooManyOperations(_) => {
             format!("did more than {} operations", limits.operations_max)

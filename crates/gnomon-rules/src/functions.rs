@@ -1,7 +1,7 @@
 //! What a rule may call: its actions, and the functions of Rhai that are let through.
 
 use gnomon_model::{Action, Object, Severity};
-use rhai::{Dynamic, Engine, EvalAltResult, Map};
+use rhai::{Dynamic, Engine, EvalAltResult, ImmutableString, Map, Position};
 
 use crate::engine::Running;
 use crate::value::{to_json, to_object};
@@ -9,7 +9,7 @@ use crate::value::{to_json, to_object};
 /// Longest alert name, message, and log line, bytes.
 const NAME_BYTES_MAX: usize = 64;
 const MESSAGE_BYTES_MAX: usize = 1024;
-/// Longest topic and payload of a publish, bytes.
+/// Longest topic and payload of a publish, bytes. No JSON of a rule is longer than a payload.
 const TOPIC_BYTES_MAX: usize = 1024;
 const PAYLOAD_BYTES_MAX: usize = 65_536;
 
@@ -99,7 +99,7 @@ pub(crate) const STANDARD: &[&str] = &[
 type Done = Result<(), Box<EvalAltResult>>;
 
 /// Registers the actions, and takes away what must not be there.
-pub(crate) fn register(engine: &mut Engine) {
+pub(crate) fn register(engine: &mut Engine, string_bytes_max: usize) {
     engine.register_fn("alert", alert);
     engine.register_fn("clear", clear);
     engine.register_fn("desire", desire);
@@ -109,9 +109,29 @@ pub(crate) fn register(engine: &mut Engine) {
     engine.register_fn("log", log);
     engine.register_fn("call_service", call_without);
     engine.register_fn("publish", publish_text);
+    // Rhai makes the whole text before it looks at its length.
+    engine.register_fn("replace", move |text: &mut ImmutableString, find: &str, by: &str| {
+        replace(text, find, by, string_bytes_max)
+    });
+    engine.register_fn("replace", move |text: &mut ImmutableString, find: char, by: &str| {
+        replace(text, find.encode_utf8(&mut [0; 4]), by, string_bytes_max)
+    });
     // `sleep` comes with the core package and would block the thread.
     engine.register_fn("sleep", |_: i64| -> Done { Err("a rule cannot sleep".into()) });
     engine.register_fn("sleep", |_: f64| -> Done { Err("a rule cannot sleep".into()) });
+}
+
+fn replace(text: &mut ImmutableString, find: &str, by: &str, bytes_max: usize) -> Done {
+    let found = text.matches(find).count();
+    let bytes = (text.len() - found * find.len()).saturating_add(found * by.len());
+    if bytes > bytes_max {
+        let what = "Length of string".to_owned();
+        return Err(EvalAltResult::ErrorDataTooLarge(what, Position::NONE).into());
+    }
+    if found > 0 {
+        *text = text.replace(find, by).into();
+    }
+    Ok(())
 }
 
 fn bounded(what: &str, text: &str, bytes_max: usize) -> Result<String, String> {
@@ -156,7 +176,7 @@ fn clear(name: &str) -> Done {
 }
 
 fn desire(patch: Map) -> Done {
-    done(to_object(&patch, "desire").map(|patch| Action::Desire { patch }))
+    done(to_object(&patch, "desire", PAYLOAD_BYTES_MAX).map(|patch| Action::Desire { patch }))
 }
 
 fn call_without(service: &str) -> Done {
@@ -165,7 +185,10 @@ fn call_without(service: &str) -> Done {
 
 fn call_with(service: &str, inputs: Map) -> Done {
     let service = service.to_owned();
-    done(to_object(&inputs, "call_service").map(|inputs| Action::Call { service, inputs }))
+    done(
+        to_object(&inputs, "call_service", PAYLOAD_BYTES_MAX)
+            .map(|inputs| Action::Call { service, inputs }),
+    )
 }
 
 fn publish_text(topic: &str, payload: &str) -> Done {
@@ -173,7 +196,8 @@ fn publish_text(topic: &str, payload: &str) -> Done {
 }
 
 fn publish(topic: &str, payload: Dynamic) -> Done {
-    let payload = to_json(&payload, "publish").map(|payload| payload.to_string());
+    let payload =
+        to_json(&payload, "publish", PAYLOAD_BYTES_MAX).map(|payload| payload.to_string());
     done(payload.and_then(|payload| new_publish(topic, payload)))
 }
 
@@ -188,7 +212,7 @@ fn new_publish(topic: &str, payload: String) -> Result<Action, String> {
 }
 
 fn respond(body: Dynamic) -> Done {
-    done(to_json(&body, "respond").map(|body| Action::Respond { body }))
+    done(to_json(&body, "respond", PAYLOAD_BYTES_MAX).map(|body| Action::Respond { body }))
 }
 
 fn log(text: &str) -> Done {

@@ -9,6 +9,7 @@ mod compile;
 mod engine;
 mod evaluate;
 mod functions;
+mod memory;
 mod names;
 mod reads;
 mod value;
