@@ -1,13 +1,15 @@
 //! From the text of a rule to a rule that can run, or to everything that is wrong with it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use gnomon_model::ProductKey;
 use gnomon_model::id::fnv1a;
-use rhai::{AST, ASTFlags, ASTNode, Dynamic, Engine, Expr, FnCallExpr, Position, Scope, Stmt};
+use rhai::{AST, Dynamic, ParseErrorType, Position, Scope};
 
-use crate::functions::{ACTIONS, STANDARD};
-use crate::names::{did_you_mean, glob};
+use crate::check::{self, Found};
+use crate::engine::{Machine, Running};
+use crate::evaluate::{shorten, told};
+use crate::names::glob;
 use crate::reads::Reads;
 use crate::{RuleListing, RuleProblem, RuleSource};
 
@@ -50,61 +52,51 @@ impl Rule {
     }
 }
 
+/// Most variables that are not there, of which one compilation tells.
+const UNDEFINED_MAX: usize = 16;
+
 /// Compiles a rule, or says everything that is wrong with it.
 ///
 /// In two passes, since Rhai's strict mode takes a constant of the file for an undefined variable
-/// inside a function: `survey` is not strict and finds the constants, which `engine` is then told.
-pub(crate) fn compile(
-    survey: &Engine,
-    engine: &Engine,
-    source: &RuleSource,
-) -> Result<Rule, Vec<RuleProblem>> {
+/// inside a function: the survey is not strict and finds the constants, which the engine is then
+/// told. The survey is not optimised either, so that all that is written is checked.
+pub(crate) fn compile(machine: &Machine, source: &RuleSource) -> Result<Rule, Vec<RuleProblem>> {
     let parsed = |error: rhai::ParseError| {
         vec![problem(source, error.position(), error.err_type().to_string())]
     };
-    let surveyed = survey.compile(&source.text).map_err(parsed)?;
-    let mut problems = Vec::new();
-    check_top_level(source, &surveyed, &mut problems);
-    let mut constants = Scope::new();
-    if problems.is_empty()
-        && let Err(error) = survey.run_ast_with_scope(&mut constants, &surveyed)
-    {
-        problems.push(problem(source, error.position(), error.to_string()));
+    let surveyed = machine.survey.compile(&source.text).map_err(parsed)?;
+    let mut found = check::top_level(&surveyed);
+    let wakes = check::functions(&surveyed, &mut found);
+    check::calls(&surveyed, &mut found);
+    check::device(&surveyed, &mut found);
+    let mut head = Head::default();
+    let mut compiled = None;
+    match constants(machine, &surveyed) {
+        Ok(mut constants) => {
+            check_constants(&constants, &mut found);
+            head = Head::of(&constants, &mut found);
+            compiled = strictly(machine, source, &mut constants, &mut found);
+        }
+        Err(why) => found.push(why),
     }
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    for (name, _, value) in constants.iter() {
-        if value.is_array() || value.is_map() {
-            let message = format!(
-                "constant `{name}` is {}: functions see constants that are numbers, texts or \
-                 booleans; write a function that returns it",
-                if value.is_map() { "a map" } else { "an array" },
-            );
-            problems.push(problem(source, Position::NONE, message));
+    match compiled {
+        Some(ast) if found.is_empty() => Ok(Rule {
+            name: stem(&source.file),
+            file: source.file.clone(),
+            product: head.product,
+            wakes,
+            reads: Reads::of(&ast),
+            device: head.device,
+            about: about(&source.text),
+            revision: format!("{:016x}", fnv1a(&[&source.text])),
+            ast,
+        }),
+        _ => {
+            found.sort_by_key(|(at, _)| (at.line(), at.position()));
+            found.dedup();
+            Err(found.into_iter().map(|(at, message)| problem(source, at, message)).collect())
         }
     }
-    let ast = engine.compile_with_scope(&constants, &source.text).map_err(parsed)?;
-    let wakes = check_functions(source, &ast, &mut problems);
-    check_calls(source, &ast, &mut problems);
-    let constant = |name| constants.get_value::<Dynamic>(name);
-    let product = check_product(source, constant("PRODUCT"), &mut problems);
-    let device = check_device(source, constant("DEVICE"), &mut problems);
-    if !problems.is_empty() {
-        problems.sort_by_key(|problem| (problem.line, problem.column));
-        return Err(problems);
-    }
-    Ok(Rule {
-        name: stem(&source.file),
-        file: source.file.clone(),
-        product,
-        wakes,
-        reads: Reads::of(&ast),
-        device,
-        about: about(&source.text),
-        revision: format!("{:016x}", fnv1a(&[&source.text])),
-        ast,
-    })
 }
 
 fn problem(source: &RuleSource, at: Position, message: impl Into<String>) -> RuleProblem {
@@ -112,11 +104,61 @@ fn problem(source: &RuleSource, at: Position, message: impl Into<String>) -> Rul
         file: source.file.clone(),
         line: at.line().unwrap_or(0),
         column: at.position().unwrap_or(0),
-        message: message.into(),
+        message: shorten(message.into()),
     }
 }
 
-fn stem(file: &str) -> String {
+/// Evaluates the constants, within the limits of an evaluation.
+fn constants(machine: &Machine, surveyed: &AST) -> Result<Scope<'static>, (Position, String)> {
+    let mut constants = Scope::new();
+    Running::begin(machine.deadline_ns(), &machine.limits, 0);
+    let ran = machine.survey.run_ast_with_scope(&mut constants, surveyed);
+    let actions = Running::end();
+    match ran {
+        Err(error) => Err((error.position(), told(&error, &machine.limits))),
+        Ok(()) if !actions.is_empty() => {
+            let message = "a constant calls an action: rules decide in functions that are woken";
+            Err((Position::NONE, message.to_owned()))
+        }
+        Ok(()) => Ok(constants),
+    }
+}
+
+fn check_constants(constants: &Scope<'_>, found: &mut Found) {
+    for (name, _, value) in constants.iter() {
+        if value.is_array() || value.is_map() {
+            let message = format!(
+                "constant `{name}` is {}: functions see constants that are numbers, texts or \
+                 booleans; write a function that returns it",
+                if value.is_map() { "a map" } else { "an array" },
+            );
+            found.push((Position::NONE, message));
+        }
+    }
+}
+
+/// Compiles with every variable known. One that is not is a problem, and is then taken as known so
+/// that the next is found.
+fn strictly(
+    machine: &Machine,
+    source: &RuleSource,
+    constants: &mut Scope<'_>,
+    found: &mut Found,
+) -> Option<AST> {
+    for _ in 0..UNDEFINED_MAX {
+        let error = match machine.engine.compile_with_scope(constants, &source.text) {
+            Ok(ast) => return Some(ast),
+            Err(error) => error,
+        };
+        found.push((error.position(), error.err_type().to_string()));
+        let ParseErrorType::VariableUndefined(name) = error.err_type() else { return None };
+        constants.push_constant(name.as_str(), 0_i64);
+    }
+    None
+}
+
+/// The name of the rule in a file.
+pub(crate) fn stem(file: &str) -> String {
     let name = file.rsplit('/').next().unwrap_or(file);
     name.strip_suffix(".rhai").unwrap_or(name).to_owned()
 }
@@ -129,104 +171,31 @@ fn about(text: &str) -> String {
     lines.join("\n").trim().to_owned()
 }
 
-fn check_top_level(source: &RuleSource, ast: &AST, problems: &mut Vec<RuleProblem>) {
-    for stmt in ast.statements() {
-        let allowed = match stmt {
-            Stmt::Noop(..) => true,
-            Stmt::Var(_, flags, _) => flags.intersects(ASTFlags::CONSTANT),
-            _ => false,
-        };
-        if !allowed {
-            let message = "only `const` and `fn` may stand outside of functions: put it into one";
-            problems.push(problem(source, stmt.position(), message));
+/// What the constants say that the rule applies to.
+#[derive(Default)]
+struct Head {
+    product: String,
+    device: String,
+}
+
+impl Head {
+    fn of(constants: &Scope<'_>, found: &mut Found) -> Self {
+        let constant = |name| constants.get_value::<Dynamic>(name);
+        let product = constant("PRODUCT").and_then(|product| product.into_string().ok());
+        let mut wrong = |message| found.push((Position::NONE, message));
+        match product.as_deref().map(ProductKey::parse) {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => wrong(format!("PRODUCT: {error}")),
+            None => wrong(
+                "the rule does not say what it applies to: add `const PRODUCT = \"coldroom\";`"
+                    .to_owned(),
+            ),
         }
+        let device = constant("DEVICE").map_or(Ok("*".to_owned()), Dynamic::into_string);
+        let device = device.unwrap_or_else(|kind| {
+            wrong(format!("DEVICE is a {kind}, not a text such as \"room-*\""));
+            String::new()
+        });
+        Self { product: product.unwrap_or_default(), device }
     }
-}
-
-fn check_functions(
-    source: &RuleSource,
-    ast: &AST,
-    problems: &mut Vec<RuleProblem>,
-) -> BTreeMap<usize, usize> {
-    let mut wakes = BTreeMap::new();
-    for function in ast.iter_fn_def() {
-        let (name, at) = (function.name.as_str(), function.body.start_position());
-        if let Some(wake) = WAKES.iter().position(|wake| *wake == name) {
-            wakes.insert(wake, at.line().unwrap_or(0));
-            if function.params.len() != 1 {
-                let message =
-                    format!("`{name}` has {} parameters, one is given", function.params.len());
-                problems.push(problem(source, at, message));
-            }
-        } else if name.starts_with("on_") {
-            let hint = did_you_mean(name, WAKES.iter().copied());
-            let message = format!("nothing wakes `{name}`{hint}");
-            problems.push(problem(source, at, message));
-        }
-    }
-    if wakes.is_empty() && problems.is_empty() {
-        let message = format!("nothing wakes this rule: write one of {}", WAKES.join(", "));
-        problems.push(problem(source, Position::NONE, message));
-    }
-    wakes
-}
-
-fn check_calls(source: &RuleSource, ast: &AST, problems: &mut Vec<RuleProblem>) {
-    let own: BTreeSet<String> =
-        ast.iter_fn_def().map(|function| function.name.to_string()).collect();
-    let known =
-        |name: &str| ACTIONS.contains(&name) || STANDARD.contains(&name) || own.contains(name);
-    each_call(ast, &mut |call: &FnCallExpr, at| {
-        let name = call.name.as_str();
-        let is_operator = call.op_token.is_some() || !name.starts_with(|c: char| c.is_alphabetic());
-        if !is_operator && !known(name) {
-            let all = ACTIONS.iter().chain(STANDARD).copied().chain(own.iter().map(String::as_str));
-            let message = format!("there is no function `{name}`{}", did_you_mean(name, all));
-            problems.push(problem(source, at, message));
-        }
-    });
-}
-
-fn each_call(ast: &AST, on_call: &mut impl FnMut(&FnCallExpr, Position)) {
-    ast.walk(&mut |path: &[ASTNode<'_>]| {
-        match path.last() {
-            Some(ASTNode::Expr(Expr::FnCall(call, at) | Expr::MethodCall(call, at))) => {
-                on_call(call, *at);
-            }
-            Some(ASTNode::Stmt(Stmt::FnCall(call, at))) => on_call(call, *at),
-            _ => {}
-        }
-        true
-    });
-}
-
-fn check_product(
-    source: &RuleSource,
-    product: Option<Dynamic>,
-    problems: &mut Vec<RuleProblem>,
-) -> String {
-    let text = product.and_then(|product| product.into_string().ok());
-    let Some(text) = text else {
-        let message =
-            "the rule does not say what it applies to: add `const PRODUCT = \"coldroom\";`";
-        problems.push(problem(source, Position::NONE, message));
-        return String::new();
-    };
-    if let Err(error) = ProductKey::parse(&text) {
-        problems.push(problem(source, Position::NONE, format!("PRODUCT: {error}")));
-    }
-    text
-}
-
-fn check_device(
-    source: &RuleSource,
-    device: Option<Dynamic>,
-    problems: &mut Vec<RuleProblem>,
-) -> String {
-    let Some(device) = device else { return "*".to_owned() };
-    device.into_string().unwrap_or_else(|kind| {
-        let message = format!("DEVICE is a {kind}, not a text such as \"room-*\"");
-        problems.push(problem(source, Position::NONE, message));
-        String::new()
-    })
 }

@@ -127,8 +127,34 @@ impl Running {
     }
 }
 
-/// Builds the engine that all rules share.
-pub(crate) fn build(clock: Clock, limits: &Limits) -> Engine {
+/// What compiles and evaluates rules; all share it.
+pub(crate) struct Machine {
+    pub(crate) engine: Engine,
+    /// The same engine, but neither strict nor optimising, see [`crate::compile::compile`].
+    pub(crate) survey: Engine,
+    pub(crate) limits: Limits,
+    clock: Clock,
+}
+
+impl Machine {
+    pub(crate) fn new(clock: Clock, limits: Limits) -> Self {
+        // Rhai names closures by a hash, which is seeded for each process unless it is set before
+        // the first engine. It can be set once: it is set already if this is not the first.
+        let _ = rhai::config::hashing::set_hashing_seed(Some([1, 2, 3, 4]));
+        let engine = build(clock, &limits);
+        let mut survey = build(clock, &limits);
+        survey.set_strict_variables(false);
+        survey.set_optimization_level(OptimizationLevel::None);
+        Self { engine, survey, limits, clock }
+    }
+
+    /// When an evaluation that begins now must have ended, nanoseconds of the clock.
+    pub(crate) fn deadline_ns(&self) -> u64 {
+        (self.clock)().saturating_add(self.limits.deadline_ms * 1_000_000)
+    }
+}
+
+fn build(clock: Clock, limits: &Limits) -> Engine {
     let mut engine = Engine::new_raw();
     register_packages(&mut engine);
     functions::register(&mut engine, limits.string_bytes_max);

@@ -3,13 +3,14 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use gnomon_model::{Action, AlertStatus, Object, Turn};
-use rhai::{CallFnOptions, Dynamic, Engine, EvalAltResult, Map, Scope};
+use rhai::{CallFnOptions, Dynamic, EvalAltResult, Map, Scope};
 
+use crate::check::{ARGUMENTS, DEVICE};
 use crate::compile::{Rule, WAKES};
-use crate::engine::{Limits, MEMORY, Running};
+use crate::engine::{Limits, MEMORY, Machine, Running};
 use crate::reads::Part;
 use crate::value::{to_dynamic_of, to_map, to_map_of, to_object};
-use crate::{Clock, Wake, memory};
+use crate::{Wake, memory};
 
 /// Why an evaluation failed, and at which line of the rule, if it is known.
 #[derive(Debug)]
@@ -54,7 +55,7 @@ impl<'a> Snapshot<'a> {
                 "alerts" => self.alerts(rule).into(),
                 _ => self.state(rule).map(to_map).unwrap_or_default().into(),
             },
-            &["product", "name", "online", "reported", "desired", "alerts", "state"],
+            &DEVICE,
         )
     }
 
@@ -72,7 +73,7 @@ impl<'a> Snapshot<'a> {
     /// What the wake hands to the function, as far as the function reads it.
     fn argument(&self, rule: &Rule) -> Dynamic {
         let part = &rule.reads.arguments[self.wake.index()];
-        let time_ms = self.time_ms;
+        let (time_ms, names) = (self.time_ms, ARGUMENTS[self.wake.index()]);
         let values = |values: &Object, part: &Part| to_map_of(values, part).into();
         match self.wake {
             Wake::Report { values: reported, .. } => read(
@@ -81,7 +82,7 @@ impl<'a> Snapshot<'a> {
                     "values" => values(reported, part),
                     _ => time_ms.into(),
                 },
-                &["values", "time"],
+                names,
             ),
             Wake::Event { name, outputs, .. } => read(
                 part,
@@ -90,7 +91,7 @@ impl<'a> Snapshot<'a> {
                     "values" => values(outputs, part),
                     _ => time_ms.into(),
                 },
-                &["name", "values", "time"],
+                names,
             ),
             Wake::Presence { online, reason } => read(
                 part,
@@ -99,7 +100,7 @@ impl<'a> Snapshot<'a> {
                     "reason" => (*reason).into(),
                     _ => time_ms.into(),
                 },
-                &["online", "reason", "time"],
+                names,
             ),
             Wake::Request { name, body, .. } => read(
                 part,
@@ -108,7 +109,7 @@ impl<'a> Snapshot<'a> {
                     "body" => to_dynamic_of(body, part),
                     _ => time_ms.into(),
                 },
-                &["name", "body", "time"],
+                names,
             ),
             Wake::Shadow { patch } => read(
                 part,
@@ -117,7 +118,7 @@ impl<'a> Snapshot<'a> {
                     "delta" => values(&self.turn.record.shadow.delta(), part),
                     _ => time_ms.into(),
                 },
-                &["desired", "delta", "time"],
+                names,
             ),
         }
     }
@@ -145,17 +146,11 @@ fn read(part: &Part, value: impl Fn(&str, &Part) -> Dynamic, members: &[&str]) -
 }
 
 /// Evaluates the rule.
-pub(crate) fn evaluate(
-    engine: &Engine,
-    limits: &Limits,
-    clock: Clock,
-    rule: &Rule,
-    snapshot: &Snapshot<'_>,
-) -> Evaluated {
+pub(crate) fn evaluate(machine: &Machine, rule: &Rule, snapshot: &Snapshot<'_>) -> Evaluated {
+    let Machine { engine, limits, .. } = machine;
     let mut this = snapshot.this(rule);
     let argument = snapshot.argument(rule);
-    let deadline_ns = clock().saturating_add(limits.deadline_ms * 1_000_000);
-    Running::begin(deadline_ns, limits, memory::bytes(&this) + memory::bytes(&argument));
+    Running::begin(machine.deadline_ns(), limits, memory::bytes(&this) + memory::bytes(&argument));
     let called = catch_unwind(AssertUnwindSafe(|| {
         // The optimiser has put the constants into the functions: nothing is left to evaluate.
         let options = CallFnOptions::new().eval_ast(false).bind_this_ptr(&mut this);
@@ -168,7 +163,7 @@ pub(crate) fn evaluate(
         Ok(Ok(_)) => {}
         Ok(Err(error)) => return Err(failure(&error, limits)),
         Err(_) => {
-            return Err(Failure { line: None, message: "the rule engine panicked".to_owned() });
+            return Err(at_end("the rule engine panicked"));
         }
     }
     let state = match rule.reads.this.member("state") {
@@ -199,10 +194,9 @@ fn changed_state(
     before: Option<&Object>,
     limits: &Limits,
 ) -> Result<Option<Object>, Failure> {
-    let at_end = |message: String| Failure { line: None, message };
-    let device = this.as_map_ref().map_err(|_| at_end("`this` is the device no more".into()))?;
+    let device = this.as_map_ref().map_err(|_| at_end("`this` is the device no more"))?;
     let state = device.get("state").and_then(|state| state.as_map_ref().ok());
-    let state = state.ok_or_else(|| at_end("`this.state` is no map".into()))?;
+    let state = state.ok_or_else(|| at_end("`this.state` is no map"))?;
     if state.is_empty() && before.is_none_or(Object::is_empty) {
         return Ok(None);
     }
@@ -218,25 +212,51 @@ fn changed_state(
     Ok(Some(after))
 }
 
+/// A failure that has no line.
+fn at_end(message: impl Into<String>) -> Failure {
+    Failure { line: None, message: shorten(message.into()) }
+}
+
 fn failure(error: &EvalAltResult, limits: &Limits) -> Failure {
-    let inner = error.unwrap_inner();
-    let line = line(error);
-    let message = match inner {
-        EvalAltResult::ErrorTerminated(what, _)
-            if what.is_string() && what.to_string() == MEMORY =>
-        {
-            format!(
-                "held a value of more than {} bytes, keys counted, or more than {} in all variables",
-                limits.value_bytes_max, limits.total_bytes_max
-            )
-        }
+    Failure { line: line(error), message: told(error, limits) }
+}
+
+/// What went wrong, for people.
+pub(crate) fn told(error: &EvalAltResult, limits: &Limits) -> String {
+    match error.unwrap_inner() {
+        EvalAltResult::ErrorTerminated(why, _) if why.to_string() == MEMORY => format!(
+            "held a value of more than {} bytes, keys counted, or more than {} in all variables",
+            limits.value_bytes_max, limits.total_bytes_max
+        ),
         EvalAltResult::ErrorTerminated(..) => format!("ran longer than {} ms", limits.deadline_ms),
         EvalAltResult::ErrorTooManyOperations(_) => {
             format!("did more than {} operations", limits.operations_max)
         }
-        other => other.to_string(),
-    };
-    Failure { line, message }
+        other => shorten(without_closure_names(&other.to_string())),
+    }
+}
+
+/// Longest message about a rule, bytes.
+const TOLD_BYTES_MAX: usize = 500;
+
+/// Cuts a message to its longest length.
+pub(crate) fn shorten(mut message: String) -> String {
+    if message.len() > TOLD_BYTES_MAX {
+        message.truncate(message.floor_char_boundary(TOLD_BYTES_MAX - "...".len()));
+        message.push_str("...");
+    }
+    message
+}
+
+/// Rhai names a closure by a hash, which may differ between machines.
+fn without_closure_names(message: &str) -> String {
+    let mut parts = message.split("anon$");
+    let mut told = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        told.push_str("closure");
+        told.push_str(part.trim_start_matches(|c: char| c.is_ascii_hexdigit()));
+    }
+    told
 }
 
 /// The innermost line that is known: where it failed, else where it was called from.

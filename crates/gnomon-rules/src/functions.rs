@@ -1,7 +1,7 @@
 //! What a rule may call: its actions, and the functions of Rhai that are let through.
 
 use gnomon_model::{Action, Object, Severity};
-use rhai::{Dynamic, Engine, EvalAltResult, ImmutableString, Map, Position};
+use rhai::{Dynamic, Engine, EvalAltResult, FnPtr, ImmutableString, Map, Position};
 
 use crate::engine::Running;
 use crate::value::{to_json, to_object};
@@ -13,9 +13,16 @@ const MESSAGE_BYTES_MAX: usize = 1024;
 const TOPIC_BYTES_MAX: usize = 1024;
 const PAYLOAD_BYTES_MAX: usize = 65_536;
 
-/// Actions: what a rule decides.
-pub(crate) const ACTIONS: &[&str] =
-    &["alert", "clear", "desire", "call_service", "publish", "respond", "log"];
+/// Actions: what a rule decides; each with the numbers of arguments that it takes.
+pub(crate) const ACTIONS: &[(&str, &[usize])] = &[
+    ("alert", &[3]),
+    ("clear", &[1]),
+    ("desire", &[1]),
+    ("call_service", &[1, 2]),
+    ("publish", &[2]),
+    ("respond", &[1]),
+    ("log", &[1]),
+];
 
 /// Functions of Rhai's packages that a rule may call. A name that is neither here, nor an action,
 /// nor a function of the rule itself is refused when the rule is loaded.
@@ -58,7 +65,6 @@ pub(crate) const STANDARD: &[&str] = &[
     "keys",
     "len",
     "ln",
-    "log",
     "make_lower",
     "make_upper",
     "map",
@@ -107,6 +113,10 @@ pub(crate) fn register(engine: &mut Engine, string_bytes_max: usize) {
     engine.register_fn("publish", publish);
     engine.register_fn("respond", respond);
     engine.register_fn("log", log);
+    engine.register_fn("log", log_json);
+    // Rhai has a logarithm of this name for this type alone.
+    engine.register_fn("log", |number: f64| log_json(number.into()));
+    hide_closure_names(engine);
     engine.register_fn("call_service", call_without);
     engine.register_fn("publish", publish_text);
     // Rhai makes the whole text before it looks at its length.
@@ -215,6 +225,24 @@ fn respond(body: Dynamic) -> Done {
     done(to_json(&body, "respond", PAYLOAD_BYTES_MAX).map(|body| Action::Respond { body }))
 }
 
+fn log_json(value: Dynamic) -> Done {
+    let text = to_json(&value, "log", MESSAGE_BYTES_MAX).map(|value| value.to_string());
+    done(text.and_then(|text| new_log(&text)))
+}
+
 fn log(text: &str) -> Done {
-    done(bounded("log", text, MESSAGE_BYTES_MAX).map(|text| Action::Log { text }))
+    done(new_log(text))
+}
+
+fn new_log(text: &str) -> Result<Action, String> {
+    bounded("log", text, MESSAGE_BYTES_MAX).map(|text| Action::Log { text })
+}
+
+/// Rhai names a closure by a hash, which may differ between machines.
+fn hide_closure_names(engine: &mut Engine) {
+    let shown = |_: &mut FnPtr| ImmutableString::from("a function");
+    engine.register_fn("to_string", shown);
+    engine.register_fn("to_debug", shown);
+    engine.register_fn("name", shown);
+    engine.register_get("name", shown);
 }

@@ -126,13 +126,14 @@ pub(crate) fn is_this(path: &[ASTNode<'_>]) -> bool {
 }
 
 /// Whether the last node is the variable.
-fn is_variable(path: &[ASTNode<'_>], name: &str) -> bool {
+pub(crate) fn is_variable(path: &[ASTNode<'_>], name: &str) -> bool {
     matches!(path.last(), Some(ASTNode::Expr(Expr::Variable(variable, ..))) if variable.1 == name)
 }
 
 /// Shows every node of the functions of this name, with the nodes that it is in, outermost first.
 pub(crate) fn each_node(ast: &AST, function: &str, on_node: &mut impl FnMut(&[ASTNode<'_>])) {
-    let only = ast.clone_functions_only_filtered(|_, _, _, name, _| name == function);
+    let mut only = ast.clone_functions_only();
+    only.retain_functions(|_, _, name, _| name == function);
     only.walk(&mut |path: &[ASTNode<'_>]| {
         on_node(path);
         true

@@ -144,12 +144,120 @@ fn what_is_wrong_with_a_file_is_told_with_its_place() {
             "r.rhai:2:19: there is no function `foo`",
         ),
         ("const PRODUCT = \"c\";\nconst X = 1 / 0;\nfn on_report(r) { }", "r.rhai:2:"),
+        (
+            "const PRODUCT = \"c\";\nconst X = f();\nfn f() { loop { } }\nfn on_report(r) { }",
+            "did more than 20000 operations",
+        ),
+        (
+            "const PRODUCT = \"c\";\nconst X = f();\nfn f() { clear(\"x\"); 1 }\nfn on_report(r) { }",
+            "a constant calls an action",
+        ),
+        (
+            "const PRODUCT = \"c\";\nfn log(x) { }\nfn on_report(r) { }",
+            "`log` is an action: give the function another name",
+        ),
     ] {
         let (rules, problems) = load(&[("r", text)], limits(true));
         assert!(rules.listing().is_empty(), "{text}");
         let told = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         assert!(told.contains(expected), "{text}\n{told}");
     }
+}
+
+#[test]
+fn what_would_do_nothing_or_fail_later_is_refused_with_its_place() {
+    for (body, expected) in [
+        ("this.desired.setpoint = 4.0;", "r.rhai:3:5: `this.desired` is what is wanted already"),
+        ("this.desired = #{};", "call `desire(#{ ... })`"),
+        ("this.reported.door += 1;", "r.rhai:3:5: nothing that is assigned to `this.reported`"),
+        ("this[\"name\"] = 1;", "nothing that is assigned to `this.name`"),
+        ("this = 1;", "nothing that is assigned to `this` is kept"),
+        ("let x = this.repotred.door;", "`this` has no `repotred`: did you mean `reported`?"),
+        ("let x = this.zzzzzzzz;", "`this` has no `zzzzzzzz`: it has product, name,"),
+        ("if false { this.nam }", "`this` has no `nam`"),
+        ("let x = report.valeus;", "`report` has no `valeus`: did you mean `values`?"),
+        ("alert(\"a\", \"major\");", "r.rhai:3:1: `alert` takes 3 arguments, not 2"),
+        ("call_service();", "`call_service` takes 1 or 2 arguments, not 0"),
+        ("log(2.0, 10.0);", "`log` takes 1 arguments, not 2"),
+        ("\"x\".publish();", "`publish` takes 2 arguments, not 1"),
+        ("let x = 1; [1].map(|y| x + y);", "variables around it such as `x`: use a `for` loop"),
+        ("log(`${[|x| x]}`);", "r.rhai:3:9: a function cannot be put into a text"),
+        ("f(1, 2); } fn f(a) { a", "`f` takes 1 arguments, not 2"),
+        ("alret(); let x = one; let y = two;", "r.rhai:3:1: there is no function `alret`"),
+        ("alret(); let x = one; let y = two;", "r.rhai:3:18: Undefined variable: one"),
+        ("alret(); let x = one; let y = two;", "r.rhai:3:31: Undefined variable: two"),
+    ] {
+        let text = format!("const PRODUCT = \"coldroom\";\nfn on_report(report) {{\n{body}\n}}");
+        for optimise in [true, false] {
+            let (rules, problems) = load(&[("r", &text)], limits(optimise));
+            assert!(rules.listing().is_empty(), "{body}");
+            let told = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+            assert!(told.contains(expected), "{body}\n{told}");
+        }
+    }
+}
+
+#[test]
+fn what_only_looks_wrong_is_let_through() {
+    for body in [
+        "let m = #{ a: 1 }; m.clear();",
+        "let report = #{ mine: 1 }; log(report.mine);",
+        "[#{ mine: 1 }].map(|x| x.mine);",
+        "#{ mine: 1 }.f(); } fn f() { this.mine",
+        "this.state.mine = 1; this.state[\"a\"] = 2; this.state = #{};",
+        "let d = this.desired; d.setpoint = 4.0; desire(d);",
+    ] {
+        let outcome = report(&rule(body, limits(true)), Record::default(), &warm());
+        let failed = outcome.notes.iter().any(|note| matches!(note, Note::RuleFailed { .. }));
+        assert!(!failed, "{body}: {:?}", outcome.notes);
+    }
+}
+
+#[test]
+fn whatever_is_logged_is_logged() {
+    for (body, expected) in [
+        ("log(\"x\");", "x"),
+        ("log(40.5);", "40.5"),
+        ("log(7);", "7"),
+        ("log(#{ a: [true, ()] });", r#"{"a":[true,null]}"#),
+        ("log(this.reported.temperature);", "9.5"),
+        ("let f = |x| x; log(`${f} ${[f]}`);", "a function [a function]"),
+        ("let f = |x| x; log(f.name);", "a function"),
+        ("let f = |x| x; log(\"\" + f);", "a function"),
+    ] {
+        for optimise in [true, false] {
+            let outcome = report(&rule(body, limits(optimise)), Record::default(), &warm());
+            assert_eq!(logs(&outcome), [expected], "{body}: {:?}", outcome.notes);
+        }
+    }
+}
+
+#[test]
+fn a_failure_is_told_in_few_words_that_are_always_the_same() {
+    let body = "let s = \"x\"; s.pad(4000, 'x'); throw s;";
+    let (_, message) =
+        support::failure(&report(&rule(body, limits(true)), Record::default(), &warm()));
+    assert!(message.len() == 500 && message.ends_with("x..."), "{message}");
+    let body = "let f = |x| x; [1, 2].reduce(|a| a, f, f);";
+    let (_, message) =
+        support::failure(&report(&rule(body, limits(true)), Record::default(), &warm()));
+    assert!(!message.contains("anon$"), "{message}");
+}
+
+#[test]
+fn two_files_of_one_name_do_not_replace_each_other() {
+    let text = |word: &str| {
+        format!("const PRODUCT = \"coldroom\";\nfn on_report(r) {{ log(\"{word}\"); }}")
+    };
+    let (first, second) = (text("first"), text("second"));
+    let (rules, problems) = load(&[("a/r", &first), ("b/r", &second)], limits(true));
+    let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["b/r.rhai: a/r.rhai is the rule `r` already: give this file another name"]);
+    assert_eq!(logs(&report(&rules, Record::default(), &warm())), ["first"]);
+    let (in_force, _) = load(&[("b/r", &second)], limits(true));
+    let (rules, problems) = reload(&in_force, &[("a/r", &first), ("b/r", &second)]);
+    assert_eq!(problems.len(), 1);
+    assert_eq!(logs(&report(&rules, Record::default(), &warm())), ["second"]);
 }
 
 #[test]
