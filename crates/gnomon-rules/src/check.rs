@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rhai::{AST, ASTFlags, ASTNode, Expr, FnCallExpr, Position, Stmt};
+use rhai::{AST, ASTFlags, ASTNode, Expr, FnCallExpr, Position, Scope, Stmt};
 
 use crate::compile::WAKES;
 use crate::functions::{ACTIONS, STANDARD};
@@ -35,6 +35,20 @@ pub(crate) fn top_level(ast: &AST) -> Found {
     let message = "only `const` and `fn` may stand outside of functions: put it into one";
     let refused = ast.statements().iter().filter(|stmt| !allowed(stmt));
     refused.map(|stmt| (stmt.position(), message.to_owned())).collect()
+}
+
+/// Finds constants that functions cannot see.
+pub(crate) fn constants(constants: &Scope<'_>, found: &mut Found) {
+    for (name, _, value) in constants.iter() {
+        if value.is_array() || value.is_map() {
+            let message = format!(
+                "constant `{name}` is {}: functions see constants that are numbers, texts or \
+                 booleans; write a function that returns it",
+                if value.is_map() { "a map" } else { "an array" },
+            );
+            found.push((Position::NONE, message));
+        }
+    }
 }
 
 /// Finds the functions that wake the rule, with their lines, and what is wrong with functions.
@@ -135,15 +149,15 @@ fn call_problem(
     Some(format!("there is no function `{name}`{}", did_you_mean(name, all)))
 }
 
-/// Rhai makes a call of `curry` for a closure that names variables around it.
+/// Rhai makes a call of `curry` for a closure that names anything around it.
 fn captured(call: &FnCallExpr) -> String {
     let named = call.args.iter().filter_map(|argument| match argument {
         Expr::Variable(variable, ..) => Some(format!("`{}`", variable.1)),
         _ => None,
     });
     format!(
-        "a closure sees its parameters and constants, not variables around it such as {}: \
-         use a `for` loop",
+        "a closure sees its parameters only, not variables and constants such as {}: use a `for` \
+         loop",
         named.collect::<Vec<_>>().join(", ")
     )
 }

@@ -7,10 +7,11 @@ use gnomon_model::id::fnv1a;
 use rhai::{AST, Dynamic, ParseErrorType, Position, Scope};
 
 use crate::check::{self, Found};
-use crate::engine::{Machine, Running};
+use crate::engine::Machine;
 use crate::evaluate::{shorten, told};
 use crate::names::glob;
 use crate::reads::Reads;
+use crate::running::{self, Constants};
 use crate::{RuleListing, RuleProblem, RuleSource};
 
 /// Functions that wake a rule; the place in this list is the wake's index.
@@ -27,6 +28,7 @@ pub(crate) struct Rule {
     /// Indices into [`WAKES`], with the line of each function.
     pub(crate) wakes: BTreeMap<usize, usize>,
     pub(crate) reads: Reads,
+    pub(crate) constants: Constants,
     device: String,
     about: String,
     revision: String,
@@ -69,13 +71,14 @@ pub(crate) fn compile(machine: &Machine, source: &RuleSource) -> Result<Rule, Ve
     let wakes = check::functions(&surveyed, &mut found);
     check::calls(&surveyed, &mut found);
     check::device(&surveyed, &mut found);
-    let mut head = Head::default();
-    let mut compiled = None;
+    let (mut head, mut values, mut compiled) = (Head::default(), Constants::default(), None);
     match constants(machine, &surveyed) {
-        Ok(mut constants) => {
-            check_constants(&constants, &mut found);
+        Ok(constants) => {
+            check::constants(&constants, &mut found);
             head = Head::of(&constants, &mut found);
-            compiled = strictly(machine, source, &mut constants, &mut found);
+            let all = constants.iter().map(|(name, _, value)| (name.to_owned(), value));
+            values = Constants::new(all.collect());
+            compiled = strictly(machine, source, &constants, &mut found);
         }
         Err(why) => found.push(why),
     }
@@ -86,6 +89,7 @@ pub(crate) fn compile(machine: &Machine, source: &RuleSource) -> Result<Rule, Ve
             product: head.product,
             wakes,
             reads: Reads::of(&ast),
+            constants: values,
             device: head.device,
             about: about(&source.text),
             revision: format!("{:016x}", fnv1a(&[&source.text])),
@@ -111,9 +115,9 @@ fn problem(source: &RuleSource, at: Position, message: impl Into<String>) -> Rul
 /// Evaluates the constants, within the limits of an evaluation.
 fn constants(machine: &Machine, surveyed: &AST) -> Result<Scope<'static>, (Position, String)> {
     let mut constants = Scope::new();
-    Running::begin(machine.deadline_ns(), &machine.limits, 0);
+    running::begin(&machine.limits, machine.deadline_ns(), 0, Constants::default());
     let ran = machine.survey.run_ast_with_scope(&mut constants, surveyed);
-    let actions = Running::end();
+    let actions = running::end();
     match ran {
         Err(error) => Err((error.position(), told(&error, &machine.limits))),
         Ok(()) if !actions.is_empty() => {
@@ -124,35 +128,27 @@ fn constants(machine: &Machine, surveyed: &AST) -> Result<Scope<'static>, (Posit
     }
 }
 
-fn check_constants(constants: &Scope<'_>, found: &mut Found) {
-    for (name, _, value) in constants.iter() {
-        if value.is_array() || value.is_map() {
-            let message = format!(
-                "constant `{name}` is {}: functions see constants that are numbers, texts or \
-                 booleans; write a function that returns it",
-                if value.is_map() { "a map" } else { "an array" },
-            );
-            found.push((Position::NONE, message));
-        }
-    }
-}
-
 /// Compiles with every variable known. One that is not is a problem, and is then taken as known so
-/// that the next is found.
+/// that the next is found. Constants are told as variables: with constants the optimiser replaces
+/// parameters and loop variables of the same name too.
 fn strictly(
     machine: &Machine,
     source: &RuleSource,
-    constants: &mut Scope<'_>,
+    constants: &Scope<'_>,
     found: &mut Found,
 ) -> Option<AST> {
+    let mut known = Scope::new();
+    for (name, ..) in constants.iter() {
+        known.push(name, ());
+    }
     for _ in 0..UNDEFINED_MAX {
-        let error = match machine.engine.compile_with_scope(constants, &source.text) {
+        let error = match machine.engine.compile_with_scope(&known, &source.text) {
             Ok(ast) => return Some(ast),
             Err(error) => error,
         };
         found.push((error.position(), error.err_type().to_string()));
         let ParseErrorType::VariableUndefined(name) = error.err_type() else { return None };
-        constants.push_constant(name.as_str(), 0_i64);
+        known.push(name.as_str(), ());
     }
     None
 }

@@ -4,9 +4,6 @@
 //! not there; a deadline ends what the operation limit does not, since operations are not of
 //! constant time. See: `wire/standards.md` 8.3.
 
-use std::cell::RefCell;
-
-use gnomon_model::Action;
 use rhai::packages::{
     ArithmeticPackage, BasicArrayPackage, BasicFnPackage, BasicIteratorPackage, BasicMapPackage,
     BasicMathPackage, BasicStringPackage, LanguageCorePackage, LogicPackage, MoreStringPackage,
@@ -14,8 +11,7 @@ use rhai::packages::{
 };
 use rhai::{Engine, EvalAltResult, Module, OptimizationLevel, Position};
 
-use crate::memory::Scale;
-use crate::{Clock, functions};
+use crate::{Clock, functions, running};
 
 /// Bounds of one evaluation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,55 +74,6 @@ impl Default for Limits {
 pub(crate) const DEADLINE: &str = "deadline";
 pub(crate) const MEMORY: &str = "memory";
 
-thread_local! {
-    /// The evaluation that runs on this thread. Rhai hands its progress callback nothing but a
-    /// count, so the deadline must be found from the thread; evaluation never leaves it.
-    static RUNNING: RefCell<Running> = const { RefCell::new(Running::none()) };
-}
-
-/// What one evaluation has decided so far, and until when it may.
-#[derive(Debug)]
-pub(crate) struct Running {
-    pub(crate) deadline_ns: u64,
-    pub(crate) actions_max: usize,
-    pub(crate) actions: Vec<Action>,
-    scale: Scale,
-}
-
-impl Running {
-    const fn none() -> Self {
-        Self { deadline_ns: u64::MAX, actions_max: 0, actions: Vec::new(), scale: Scale::none() }
-    }
-
-    /// Begins an evaluation on this thread, which is given so many bytes.
-    pub(crate) fn begin(deadline_ns: u64, limits: &Limits, given_bytes: usize) {
-        // Each nested call may hold a copy of what was given.
-        let scale = Scale::new(
-            limits.value_bytes_max + given_bytes,
-            limits.total_bytes_max + given_bytes * limits.call_levels_max,
-        );
-        let actions_max = limits.actions_max;
-        let begun = Self { deadline_ns, actions_max, actions: Vec::new(), scale };
-        RUNNING.with(|running| running.replace(begun));
-    }
-
-    /// Ends it; returns what it decided.
-    pub(crate) fn end() -> Vec<Action> {
-        RUNNING.with(|running| running.replace(Self::none())).actions
-    }
-
-    /// Adds an action to the evaluation on this thread.
-    pub(crate) fn act(action: Action) -> Result<(), String> {
-        RUNNING.with_borrow_mut(|running| {
-            if running.actions.len() >= running.actions_max {
-                return Err(format!("more than {} actions", running.actions_max));
-            }
-            running.actions.push(action);
-            Ok(())
-        })
-    }
-}
-
 /// What compiles and evaluates rules; all share it.
 pub(crate) struct Machine {
     pub(crate) engine: Engine,
@@ -169,26 +116,25 @@ fn build(clock: Clock, limits: &Limits) -> Engine {
     engine.on_debug(|_, _, _| {});
     engine.on_progress(move |operations| {
         // Reading the clock costs as much as several operations.
-        let late =
-            operations % 32 == 0 && RUNNING.with_borrow(|running| clock() > running.deadline_ns);
+        let late = operations % 32 == 0 && running::is_late(clock());
         late.then(|| DEADLINE.into())
     });
-    weigh(&mut engine);
+    watch_variables(&mut engine);
     engine
 }
 
-/// Ends an evaluation that holds too much, see [`crate::memory`].
+/// Ends an evaluation that holds too much, see [`crate::memory`], and knows the constants, which
+/// functions of Rhai do not see.
 #[expect(deprecated, reason = "Rhai marks what may change between versions so")]
-fn weigh(engine: &mut Engine) {
-    engine.on_var(|_, _, context| {
+fn watch_variables(engine: &mut Engine) {
+    engine.on_var(|name, place, context| {
         let variables = context.scope().iter_raw().map(|(_, _, value)| value);
         let values = variables.chain(context.this_ptr());
-        let level = context.call_level();
-        let bears = RUNNING.with_borrow_mut(|running| running.scale.bears(level, values));
-        match bears {
-            true => Ok(None),
-            false => Err(EvalAltResult::ErrorTerminated(MEMORY.into(), Position::NONE).into()),
+        if !running::bears(context.call_level(), values) {
+            return Err(EvalAltResult::ErrorTerminated(MEMORY.into(), Position::NONE).into());
         }
+        let is_local = place > 0 || context.scope().contains(name);
+        Ok(if is_local { None } else { running::constant(name) })
     });
 }
 

@@ -7,10 +7,10 @@ use rhai::{CallFnOptions, Dynamic, EvalAltResult, Map, Scope};
 
 use crate::check::{ARGUMENTS, DEVICE};
 use crate::compile::{Rule, WAKES};
-use crate::engine::{Limits, MEMORY, Machine, Running};
+use crate::engine::{Limits, MEMORY, Machine};
 use crate::reads::Part;
 use crate::value::{to_dynamic_of, to_map, to_map_of, to_object};
-use crate::{Wake, memory};
+use crate::{Wake, memory, running};
 
 /// Why an evaluation failed, and at which line of the rule, if it is known.
 #[derive(Debug)]
@@ -150,15 +150,16 @@ pub(crate) fn evaluate(machine: &Machine, rule: &Rule, snapshot: &Snapshot<'_>) 
     let Machine { engine, limits, .. } = machine;
     let mut this = snapshot.this(rule);
     let argument = snapshot.argument(rule);
-    Running::begin(machine.deadline_ns(), limits, memory::bytes(&this) + memory::bytes(&argument));
+    let given_bytes = memory::bytes(&this) + memory::bytes(&argument);
+    running::begin(limits, machine.deadline_ns(), given_bytes, rule.constants.clone());
     let called = catch_unwind(AssertUnwindSafe(|| {
-        // The optimiser has put the constants into the functions: nothing is left to evaluate.
+        // The constants are known already: nothing is left to evaluate.
         let options = CallFnOptions::new().eval_ast(false).bind_this_ptr(&mut this);
         let wake = WAKES[snapshot.wake.index()];
         let mut scope = Scope::new();
         engine.call_fn_with_options::<Dynamic>(options, &mut scope, &rule.ast, wake, (argument,))
     }));
-    let mut actions = Running::end();
+    let mut actions = running::end();
     match called {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => return Err(failure(&error, limits)),

@@ -3,7 +3,7 @@
 use gnomon_model::{Action, Object, Severity};
 use rhai::{Dynamic, Engine, EvalAltResult, FnPtr, ImmutableString, Map, Position};
 
-use crate::engine::Running;
+use crate::running;
 use crate::value::{to_json, to_object};
 
 /// Longest alert name, message, and log line, bytes.
@@ -152,7 +152,7 @@ fn bounded(what: &str, text: &str, bytes_max: usize) -> Result<String, String> {
 }
 
 fn done(action: Result<Action, String>) -> Done {
-    Ok(action.and_then(Running::act)?)
+    Ok(action.and_then(running::act)?)
 }
 
 fn alert(name: &str, severity: &str, message: &str) -> Done {

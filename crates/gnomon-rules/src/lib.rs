@@ -13,6 +13,7 @@ mod functions;
 mod memory;
 mod names;
 mod reads;
+mod running;
 mod value;
 
 use std::collections::{BTreeMap, HashMap};
