@@ -260,10 +260,15 @@ fn a_failure_is_told_in_few_words_that_are_always_the_same() {
         let (_, message) =
             support::failure(&report(&rule(body, limits(optimise)), Record::default(), &warm()));
         assert!(message.len() == 500 && message.ends_with("x..."), "{message}");
-        let body = "let f = |x| x; [1, 2].reduce(|a| a, f, f);";
-        let (_, message) =
-            support::failure(&report(&rule(body, limits(optimise)), Record::default(), &warm()));
-        assert!(!message.contains("anon$"), "{message}");
+        for (body, expected) in [
+            ("[1].map(|a, b, c, d| a);", "Function not found: closure (i64, i64)"),
+            ("let f = |x| x; throw f;", "Runtime error: Fn(closure)"),
+            ("let f = |x| x; throw [f];", "Runtime error: [Fn*(\"closure\")]"),
+        ] {
+            let rules = rule(body, limits(optimise));
+            let (_, message) = support::failure(&report(&rules, Record::default(), &warm()));
+            assert!(message.starts_with(expected), "{body}: {message}");
+        }
     }
 }
 
