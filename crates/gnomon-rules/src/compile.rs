@@ -1,12 +1,17 @@
 //! From the text of a rule to a rule that can run, or to everything that is wrong with it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use gnomon_model::ProductKey;
 use gnomon_model::id::fnv1a;
-use gnomon_model::{Object, ProductKey, ThingModel};
-use rhai::{AST, ASTFlags, ASTNode, Dynamic, Engine, Expr, FnCallExpr, Position, Scope, Stmt};
+use rhai::{AST, Dynamic, ParseErrorType, Position, Scope};
 
-use crate::functions::{ACTIONS, STANDARD};
+use crate::check::{self, Found};
+use crate::engine::Machine;
+use crate::evaluate::{shorten, told};
+use crate::names::glob;
+use crate::reads::Reads;
+use crate::running::{self, Constants};
 use crate::{RuleListing, RuleProblem, RuleSource};
 
 /// Functions that wake a rule; the place in this list is the wake's index.
@@ -23,6 +28,7 @@ pub(crate) struct Rule {
     /// Indices into [`WAKES`], with the line of each function.
     pub(crate) wakes: BTreeMap<usize, usize>,
     pub(crate) reads: Reads,
+    pub(crate) constants: Constants,
     device: String,
     about: String,
     revision: String,
@@ -32,15 +38,6 @@ impl Rule {
     /// Whether the rule applies to this device of its product.
     pub(crate) fn applies_to(&self, device: &str) -> bool {
         self.device == "*" || glob(self.device.as_bytes(), device.as_bytes())
-    }
-
-    /// Whether a report of these values can matter to the rule: it reads one of them, or it reads
-    /// no property by name.
-    pub(crate) fn reads_any(&self, values: &Object, model: &ThingModel) -> bool {
-        let Reads { names, anything } = &self.reads;
-        *anything
-            || values.keys().any(|name| names.contains(name))
-            || !names.iter().any(|name| model.properties().contains_key(name))
     }
 
     pub(crate) fn listing(&self, stale: Option<String>) -> RuleListing {
@@ -57,61 +54,53 @@ impl Rule {
     }
 }
 
+/// Most variables that are not there, of which one compilation tells.
+const UNDEFINED_MAX: usize = 16;
+
 /// Compiles a rule, or says everything that is wrong with it.
 ///
 /// In two passes, since Rhai's strict mode takes a constant of the file for an undefined variable
-/// inside a function: `survey` is not strict and finds the constants, which `engine` is then told.
-pub(crate) fn compile(
-    survey: &Engine,
-    engine: &Engine,
-    source: &RuleSource,
-) -> Result<Rule, Vec<RuleProblem>> {
+/// inside a function: the survey is not strict and finds the constants, which the engine is then
+/// told. The survey is not optimised either, so that all that is written is checked.
+pub(crate) fn compile(machine: &Machine, source: &RuleSource) -> Result<Rule, Vec<RuleProblem>> {
     let parsed = |error: rhai::ParseError| {
         vec![problem(source, error.position(), error.err_type().to_string())]
     };
-    let surveyed = survey.compile(&source.text).map_err(parsed)?;
-    let mut problems = Vec::new();
-    check_top_level(source, &surveyed, &mut problems);
-    let mut constants = Scope::new();
-    if problems.is_empty()
-        && let Err(error) = survey.run_ast_with_scope(&mut constants, &surveyed)
-    {
-        problems.push(problem(source, error.position(), error.to_string()));
+    let surveyed = machine.survey.compile(&source.text).map_err(parsed)?;
+    let mut found = check::top_level(&surveyed);
+    let wakes = check::functions(&surveyed, &mut found);
+    check::calls(&surveyed, &mut found);
+    check::device(&surveyed, &mut found);
+    let (mut head, mut values, mut compiled) = (Head::default(), Constants::default(), None);
+    match constants(machine, &surveyed) {
+        Ok(constants) => {
+            check::constants(&constants, &mut found);
+            head = Head::of(&constants, &mut found);
+            let all = constants.iter().map(|(name, _, value)| (name.to_owned(), value));
+            values = Constants::new(all.collect());
+            compiled = strictly(machine, source, &constants, &mut found);
+        }
+        Err(why) => found.push(why),
     }
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    for (name, _, value) in constants.iter() {
-        if value.is_array() || value.is_map() {
-            let message = format!(
-                "constant `{name}` is {}: functions see constants that are numbers, texts or \
-                 booleans; write a function that returns it",
-                if value.is_map() { "a map" } else { "an array" },
-            );
-            problems.push(problem(source, Position::NONE, message));
+    match compiled {
+        Some(ast) if found.is_empty() => Ok(Rule {
+            name: stem(&source.file),
+            file: source.file.clone(),
+            product: head.product,
+            wakes,
+            reads: Reads::of(&ast),
+            constants: values,
+            device: head.device,
+            about: about(&source.text),
+            revision: format!("{:016x}", fnv1a(&[&source.text])),
+            ast,
+        }),
+        _ => {
+            found.sort_by_key(|(at, _)| (at.line(), at.position()));
+            found.dedup();
+            Err(found.into_iter().map(|(at, message)| problem(source, at, message)).collect())
         }
     }
-    let ast = engine.compile_with_scope(&constants, &source.text).map_err(parsed)?;
-    let wakes = check_functions(source, &ast, &mut problems);
-    check_calls(source, &ast, &mut problems);
-    let constant = |name| constants.get_value::<Dynamic>(name);
-    let product = check_product(source, constant("PRODUCT"), &mut problems);
-    let device = check_device(source, constant("DEVICE"), &mut problems);
-    if !problems.is_empty() {
-        problems.sort_by_key(|problem| (problem.line, problem.column));
-        return Err(problems);
-    }
-    Ok(Rule {
-        name: stem(&source.file),
-        file: source.file.clone(),
-        product,
-        wakes,
-        reads: reads(&ast),
-        device,
-        about: about(&source.text),
-        revision: format!("{:016x}", fnv1a(&[&source.text])),
-        ast,
-    })
 }
 
 fn problem(source: &RuleSource, at: Position, message: impl Into<String>) -> RuleProblem {
@@ -119,11 +108,53 @@ fn problem(source: &RuleSource, at: Position, message: impl Into<String>) -> Rul
         file: source.file.clone(),
         line: at.line().unwrap_or(0),
         column: at.position().unwrap_or(0),
-        message: message.into(),
+        message: shorten(message.into()),
     }
 }
 
-fn stem(file: &str) -> String {
+/// Evaluates the constants, within the limits of an evaluation.
+fn constants(machine: &Machine, surveyed: &AST) -> Result<Scope<'static>, (Position, String)> {
+    let mut constants = Scope::new();
+    running::begin(&machine.limits, machine.deadline_ns(), 0, Constants::default());
+    let ran = machine.survey.run_ast_with_scope(&mut constants, surveyed);
+    let actions = running::end();
+    match ran {
+        Err(error) => Err((error.position(), told(&error, &machine.limits))),
+        Ok(()) if !actions.is_empty() => {
+            let message = "a constant calls an action: rules decide in functions that are woken";
+            Err((Position::NONE, message.to_owned()))
+        }
+        Ok(()) => Ok(constants),
+    }
+}
+
+/// Compiles with every variable known. One that is not is a problem, and is then taken as known so
+/// that the next is found. Constants are told as variables: with constants the optimiser replaces
+/// parameters and loop variables of the same name too.
+fn strictly(
+    machine: &Machine,
+    source: &RuleSource,
+    constants: &Scope<'_>,
+    found: &mut Found,
+) -> Option<AST> {
+    let mut known = Scope::new();
+    for (name, ..) in constants.iter() {
+        known.push(name, ());
+    }
+    for _ in 0..UNDEFINED_MAX {
+        let error = match machine.engine.compile_with_scope(&known, &source.text) {
+            Ok(ast) => return Some(ast),
+            Err(error) => error,
+        };
+        found.push((error.position(), error.err_type().to_string()));
+        let ParseErrorType::VariableUndefined(name) = error.err_type() else { return None };
+        known.push(name.as_str(), ());
+    }
+    None
+}
+
+/// The name of the rule in a file.
+pub(crate) fn stem(file: &str) -> String {
     let name = file.rsplit('/').next().unwrap_or(file);
     name.strip_suffix(".rhai").unwrap_or(name).to_owned()
 }
@@ -136,221 +167,31 @@ fn about(text: &str) -> String {
     lines.join("\n").trim().to_owned()
 }
 
-fn check_top_level(source: &RuleSource, ast: &AST, problems: &mut Vec<RuleProblem>) {
-    for stmt in ast.statements() {
-        let allowed = match stmt {
-            Stmt::Noop(..) => true,
-            Stmt::Var(_, flags, _) => flags.intersects(ASTFlags::CONSTANT),
-            _ => false,
-        };
-        if !allowed {
-            let message = "only `const` and `fn` may stand outside of functions: put it into one";
-            problems.push(problem(source, stmt.position(), message));
+/// What the constants say that the rule applies to.
+#[derive(Default)]
+struct Head {
+    product: String,
+    device: String,
+}
+
+impl Head {
+    fn of(constants: &Scope<'_>, found: &mut Found) -> Self {
+        let constant = |name| constants.get_value::<Dynamic>(name);
+        let product = constant("PRODUCT").and_then(|product| product.into_string().ok());
+        let mut wrong = |message| found.push((Position::NONE, message));
+        match product.as_deref().map(ProductKey::parse) {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => wrong(format!("PRODUCT: {error}")),
+            None => wrong(
+                "the rule does not say what it applies to: add `const PRODUCT = \"coldroom\";`"
+                    .to_owned(),
+            ),
         }
-    }
-}
-
-fn check_functions(
-    source: &RuleSource,
-    ast: &AST,
-    problems: &mut Vec<RuleProblem>,
-) -> BTreeMap<usize, usize> {
-    let mut wakes = BTreeMap::new();
-    for function in ast.iter_fn_def() {
-        let (name, at) = (function.name.as_str(), function.body.start_position());
-        if let Some(wake) = WAKES.iter().position(|wake| *wake == name) {
-            wakes.insert(wake, at.line().unwrap_or(0));
-            if function.params.len() != 1 {
-                let message =
-                    format!("`{name}` has {} parameters, one is given", function.params.len());
-                problems.push(problem(source, at, message));
-            }
-        } else if name.starts_with("on_") {
-            let hint = did_you_mean(name, WAKES.iter().copied());
-            let message = format!("nothing wakes `{name}`{hint}");
-            problems.push(problem(source, at, message));
-        }
-    }
-    if wakes.is_empty() && problems.is_empty() {
-        let message = format!("nothing wakes this rule: write one of {}", WAKES.join(", "));
-        problems.push(problem(source, Position::NONE, message));
-    }
-    wakes
-}
-
-fn check_calls(source: &RuleSource, ast: &AST, problems: &mut Vec<RuleProblem>) {
-    let own: BTreeSet<String> =
-        ast.iter_fn_def().map(|function| function.name.to_string()).collect();
-    let known =
-        |name: &str| ACTIONS.contains(&name) || STANDARD.contains(&name) || own.contains(name);
-    each_call(ast, &mut |call: &FnCallExpr, at| {
-        let name = call.name.as_str();
-        let is_operator = call.op_token.is_some() || !name.starts_with(|c: char| c.is_alphabetic());
-        if !is_operator && !known(name) {
-            let all = ACTIONS.iter().chain(STANDARD).copied().chain(own.iter().map(String::as_str));
-            let message = format!("there is no function `{name}`{}", did_you_mean(name, all));
-            problems.push(problem(source, at, message));
-        }
-    });
-}
-
-fn each_call(ast: &AST, on_call: &mut impl FnMut(&FnCallExpr, Position)) {
-    ast.walk(&mut |path: &[ASTNode<'_>]| {
-        match path.last() {
-            Some(ASTNode::Expr(Expr::FnCall(call, at) | Expr::MethodCall(call, at))) => {
-                on_call(call, *at);
-            }
-            Some(ASTNode::Stmt(Stmt::FnCall(call, at))) => on_call(call, *at),
-            _ => {}
-        }
-        true
-    });
-}
-
-/// What a rule reads, as far as its text tells.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Reads {
-    /// Names that stand after a dot, or as a text in brackets.
-    pub(crate) names: BTreeSet<String>,
-    /// Whether it also reads in a way that the text does not tell: `report.values[name]`, or all
-    /// of `this.reported`.
-    pub(crate) anything: bool,
-}
-
-fn reads(ast: &AST) -> Reads {
-    let mut reads = Reads::default();
-    ast.walk(&mut |path: &[ASTNode<'_>]| {
-        match path.last() {
-            Some(ASTNode::Expr(Expr::Property(property, _))) => {
-                reads.names.insert(property.2.to_string());
-            }
-            Some(ASTNode::Expr(Expr::Dot(chain, ..))) => {
-                let named =
-                    matches!(&chain.rhs, Expr::Property(..) | Expr::Dot(..) | Expr::Index(..));
-                reads.anything |= is_whole(&chain.rhs) || is_whole(&chain.lhs) && !named;
-            }
-            Some(ASTNode::Expr(Expr::Index(index, ..))) => match &index.rhs {
-                Expr::StringConstant(name, _) => {
-                    reads.anything |= WHOLES.contains(&name.as_str());
-                    reads.names.insert(name.to_string());
-                }
-                _ => reads.anything |= is_whole(&index.lhs),
-            },
-            _ => {}
-        }
-        true
-    });
-    reads
-}
-
-/// Members that hold values by name.
-const WHOLES: [&str; 2] = ["values", "reported"];
-
-fn is_whole(expression: &Expr) -> bool {
-    matches!(expression, Expr::Property(property, _) if WHOLES.contains(&property.2.as_str()))
-}
-
-fn check_product(
-    source: &RuleSource,
-    product: Option<Dynamic>,
-    problems: &mut Vec<RuleProblem>,
-) -> String {
-    let text = product.and_then(|product| product.into_string().ok());
-    let Some(text) = text else {
-        let message =
-            "the rule does not say what it applies to: add `const PRODUCT = \"coldroom\";`";
-        problems.push(problem(source, Position::NONE, message));
-        return String::new();
-    };
-    if let Err(error) = ProductKey::parse(&text) {
-        problems.push(problem(source, Position::NONE, format!("PRODUCT: {error}")));
-    }
-    text
-}
-
-fn check_device(
-    source: &RuleSource,
-    device: Option<Dynamic>,
-    problems: &mut Vec<RuleProblem>,
-) -> String {
-    let Some(device) = device else { return "*".to_owned() };
-    device.into_string().unwrap_or_else(|kind| {
-        let message = format!("DEVICE is a {kind}, not a text such as \"room-*\"");
-        problems.push(problem(source, Position::NONE, message));
-        String::new()
-    })
-}
-
-/// Whether a pattern with `*` (any run) and `?` (any one byte) matches the whole text.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut at, mut of) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while of < text.len() {
-        if at < pattern.len() && pattern[at] == b'*' {
-            star = Some((at, of));
-            at += 1;
-        } else if at < pattern.len() && (pattern[at] == b'?' || pattern[at] == text[of]) {
-            at += 1;
-            of += 1;
-        } else if let Some((star_at, star_of)) = star {
-            (at, of) = (star_at + 1, star_of + 1);
-            star = Some((star_at, star_of + 1));
-        } else {
-            return false;
-        }
-    }
-    pattern[at..].iter().all(|byte| *byte == b'*')
-}
-
-/// A hint at the known name nearest to a wrong one, if one is near.
-fn did_you_mean<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let nearest = known.map(|name| (distance(wrong, name), name)).min();
-    match nearest {
-        Some((distance, name)) if distance <= 1 + wrong.len() / 4 => {
-            format!(": did you mean `{name}`?")
-        }
-        _ => String::new(),
-    }
-}
-
-/// Edits between two words (Levenshtein).
-fn distance(one: &str, other: &str) -> usize {
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (at, letter) in one.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = at + 1;
-        for (column, against) in other.bytes().enumerate() {
-            let replaced = diagonal + usize::from(letter != against);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(row[column] + 1).min(diagonal + 1);
-        }
-    }
-    row[other.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn globs_match_whole_names() {
-        for (pattern, text, expected) in [
-            ("*", "anything", true),
-            ("room-*", "room-1", true),
-            ("room-*", "a-room-1", false),
-            ("room-?", "room-1", true),
-            ("room-?", "room-12", false),
-            ("*a*b*", "xaxbx", true),
-            ("*a*b", "xaxbx", false),
-            ("", "x", false),
-        ] {
-            assert_eq!(glob(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
-        }
-    }
-
-    #[test]
-    fn the_nearest_name_is_hinted() {
-        assert_eq!(did_you_mean("on_reports", WAKES.into_iter()), ": did you mean `on_report`?");
-        assert_eq!(did_you_mean("zzzzzz", WAKES.into_iter()), "");
+        let device = constant("DEVICE").map_or(Ok("*".to_owned()), Dynamic::into_string);
+        let device = device.unwrap_or_else(|kind| {
+            wrong(format!("DEVICE is a {kind}, not a text such as \"room-*\""));
+            String::new()
+        });
+        Self { product: product.unwrap_or_default(), device }
     }
 }

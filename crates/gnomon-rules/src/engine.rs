@@ -4,23 +4,19 @@
 //! not there; a deadline ends what the operation limit does not, since operations are not of
 //! constant time. See: `wire/standards.md` 8.3.
 
-use std::cell::RefCell;
-
-use gnomon_model::Action;
 use rhai::packages::{
     ArithmeticPackage, BasicArrayPackage, BasicFnPackage, BasicIteratorPackage, BasicMapPackage,
     BasicMathPackage, BasicStringPackage, LanguageCorePackage, LogicPackage, MoreStringPackage,
     Package,
 };
-use rhai::{Dynamic, Engine, OptimizationLevel};
+use rhai::{Engine, EvalAltResult, Module, OptimizationLevel, Position};
 
-use crate::{Clock, functions};
+use crate::{Clock, functions, running};
 
 /// Bounds of one evaluation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Operations, as Rhai counts them. Also what bounds memory: an operation can copy at most one
-    /// value of the sizes below, and `map[key] = value` escapes the map limit.
+    /// Operations, as Rhai counts them.
     pub operations_max: u64,
     /// Time, milliseconds.
     pub deadline_ms: u64,
@@ -32,6 +28,13 @@ pub struct Limits {
     pub array_items_max: usize,
     /// Members of one map, nested ones counted in.
     pub map_members_max: usize,
+    /// Bytes of one value: its texts and keys, and 24 for each item and member. Counted at every
+    /// few reads of variables, since Rhai counts no keys and does not see what `map[key] = value`
+    /// adds. What the message hands to the rule is let through on top.
+    pub value_bytes_max: usize,
+    /// Bytes of all variables together, counted likewise. Temporary values come on top:
+    /// those of one expression of the depth below.
+    pub total_bytes_max: usize,
     /// Variables at one time.
     pub variables_max: usize,
     /// Functions of one rule.
@@ -55,6 +58,8 @@ impl Default for Limits {
             string_bytes_max: 4096,
             array_items_max: 256,
             map_members_max: 256,
+            value_bytes_max: 16_384,
+            total_bytes_max: 1_048_576,
             variables_max: 64,
             functions_max: 32,
             expression_depth_max: 32,
@@ -65,53 +70,41 @@ impl Default for Limits {
     }
 }
 
-thread_local! {
-    /// The evaluation that runs on this thread. Rhai hands its progress callback nothing but a
-    /// count, so the deadline must be found from the thread; evaluation never leaves it.
-    static RUNNING: RefCell<Running> = const { RefCell::new(Running::none()) };
+/// What ended an evaluation.
+pub(crate) const DEADLINE: &str = "deadline";
+pub(crate) const MEMORY: &str = "memory";
+
+/// What compiles and evaluates rules; all share it.
+pub(crate) struct Machine {
+    pub(crate) engine: Engine,
+    /// The same engine, but neither strict nor optimising, see [`crate::compile::compile`].
+    pub(crate) survey: Engine,
+    pub(crate) limits: Limits,
+    clock: Clock,
 }
 
-/// What one evaluation has decided so far, and until when it may.
-#[derive(Debug)]
-pub(crate) struct Running {
-    pub(crate) deadline_ns: u64,
-    pub(crate) actions_max: usize,
-    pub(crate) actions: Vec<Action>,
-}
-
-impl Running {
-    const fn none() -> Self {
-        Self { deadline_ns: u64::MAX, actions_max: 0, actions: Vec::new() }
+impl Machine {
+    pub(crate) fn new(clock: Clock, limits: Limits) -> Self {
+        // Rhai names closures by a hash, which is seeded for each process unless it is set before
+        // the first engine. It can be set once: it is set already if this is not the first.
+        let _ = rhai::config::hashing::set_hashing_seed(Some([1, 2, 3, 4]));
+        let engine = build(clock, &limits);
+        let mut survey = build(clock, &limits);
+        survey.set_strict_variables(false);
+        survey.set_optimization_level(OptimizationLevel::None);
+        Self { engine, survey, limits, clock }
     }
 
-    /// Begins an evaluation on this thread.
-    pub(crate) fn begin(deadline_ns: u64, actions_max: usize) {
-        let begun = Self { deadline_ns, actions_max, actions: Vec::new() };
-        RUNNING.with(|running| running.replace(begun));
-    }
-
-    /// Ends it; returns what it decided.
-    pub(crate) fn end() -> Vec<Action> {
-        RUNNING.with(|running| running.replace(Self::none())).actions
-    }
-
-    /// Adds an action to the evaluation on this thread.
-    pub(crate) fn act(action: Action) -> Result<(), String> {
-        RUNNING.with_borrow_mut(|running| {
-            if running.actions.len() >= running.actions_max {
-                return Err(format!("more than {} actions", running.actions_max));
-            }
-            running.actions.push(action);
-            Ok(())
-        })
+    /// When an evaluation that begins now must have ended, nanoseconds of the clock.
+    pub(crate) fn deadline_ns(&self) -> u64 {
+        (self.clock)().saturating_add(self.limits.deadline_ms * 1_000_000)
     }
 }
 
-/// Builds the engine that all rules share.
-pub(crate) fn build(clock: Clock, limits: &Limits) -> Engine {
+fn build(clock: Clock, limits: &Limits) -> Engine {
     let mut engine = Engine::new_raw();
     register_packages(&mut engine);
-    functions::register(&mut engine);
+    functions::register(&mut engine, limits.string_bytes_max);
     bound(&mut engine, limits);
     for symbol in ["eval", "import", "export", "print", "debug"] {
         engine.disable_symbol(symbol);
@@ -123,25 +116,45 @@ pub(crate) fn build(clock: Clock, limits: &Limits) -> Engine {
     engine.on_debug(|_, _, _| {});
     engine.on_progress(move |operations| {
         // Reading the clock costs as much as several operations.
-        let late =
-            operations % 32 == 0 && RUNNING.with_borrow(|running| clock() > running.deadline_ns);
-        late.then(|| Dynamic::from("deadline"))
+        let late = operations % 32 == 0 && running::is_late(clock());
+        late.then(|| DEADLINE.into())
     });
+    watch_variables(&mut engine);
     engine
 }
 
-/// All standard packages but those for time, bits and blobs.
+/// Ends an evaluation that holds too much, see [`crate::memory`], and knows the constants, which
+/// functions of Rhai do not see.
+#[expect(deprecated, reason = "Rhai marks what may change between versions so")]
+fn watch_variables(engine: &mut Engine) {
+    engine.on_var(|name, place, context| {
+        let variables = context.scope().iter_raw().map(|(_, _, value)| value);
+        let values = variables.chain(context.this_ptr());
+        if !running::bears(context.call_level(), values) {
+            return Err(EvalAltResult::ErrorTerminated(MEMORY.into(), Position::NONE).into());
+        }
+        let is_local = place > 0 || context.scope().contains(name);
+        Ok(if is_local { None } else { running::constant(name) })
+    });
+}
+
+/// All standard packages but those for time, bits and blobs. In one module, since each call of a
+/// function is looked up in one after the other.
 fn register_packages(engine: &mut Engine) {
-    LanguageCorePackage::new().register_into_engine(engine);
-    ArithmeticPackage::new().register_into_engine(engine);
-    LogicPackage::new().register_into_engine(engine);
-    BasicStringPackage::new().register_into_engine(engine);
-    BasicIteratorPackage::new().register_into_engine(engine);
-    BasicFnPackage::new().register_into_engine(engine);
-    BasicMathPackage::new().register_into_engine(engine);
-    BasicArrayPackage::new().register_into_engine(engine);
-    BasicMapPackage::new().register_into_engine(engine);
-    MoreStringPackage::new().register_into_engine(engine);
+    let mut module = Module::new();
+    LanguageCorePackage::init(&mut module);
+    ArithmeticPackage::init(&mut module);
+    LogicPackage::init(&mut module);
+    BasicStringPackage::init(&mut module);
+    BasicIteratorPackage::init(&mut module);
+    BasicFnPackage::init(&mut module);
+    BasicMathPackage::init(&mut module);
+    BasicArrayPackage::init(&mut module);
+    BasicMapPackage::init(&mut module);
+    MoreStringPackage::init(&mut module);
+    module.register_lazy_functions();
+    module.build_index();
+    engine.register_global_module(module.into());
 }
 
 fn bound(engine: &mut Engine, limits: &Limits) {

@@ -1,21 +1,28 @@
 //! What a rule may call: its actions, and the functions of Rhai that are let through.
 
 use gnomon_model::{Action, Object, Severity};
-use rhai::{Dynamic, Engine, EvalAltResult, Map};
+use rhai::{Dynamic, Engine, EvalAltResult, FnPtr, ImmutableString, Map, Position};
 
-use crate::engine::Running;
+use crate::running;
 use crate::value::{to_json, to_object};
 
 /// Longest alert name, message, and log line, bytes.
 const NAME_BYTES_MAX: usize = 64;
 const MESSAGE_BYTES_MAX: usize = 1024;
-/// Longest topic and payload of a publish, bytes.
+/// Longest topic and payload of a publish, bytes. No JSON of a rule is longer than a payload.
 const TOPIC_BYTES_MAX: usize = 1024;
 const PAYLOAD_BYTES_MAX: usize = 65_536;
 
-/// Actions: what a rule decides.
-pub(crate) const ACTIONS: &[&str] =
-    &["alert", "clear", "desire", "call_service", "publish", "respond", "log"];
+/// Actions: what a rule decides; each with the numbers of arguments that it takes.
+pub(crate) const ACTIONS: &[(&str, &[usize])] = &[
+    ("alert", &[3]),
+    ("clear", &[1]),
+    ("desire", &[1]),
+    ("call_service", &[1, 2]),
+    ("publish", &[2]),
+    ("respond", &[1]),
+    ("log", &[1]),
+];
 
 /// Functions of Rhai's packages that a rule may call. A name that is neither here, nor an action,
 /// nor a function of the rule itself is refused when the rule is loaded.
@@ -58,7 +65,6 @@ pub(crate) const STANDARD: &[&str] = &[
     "keys",
     "len",
     "ln",
-    "log",
     "make_lower",
     "make_upper",
     "map",
@@ -99,7 +105,7 @@ pub(crate) const STANDARD: &[&str] = &[
 type Done = Result<(), Box<EvalAltResult>>;
 
 /// Registers the actions, and takes away what must not be there.
-pub(crate) fn register(engine: &mut Engine) {
+pub(crate) fn register(engine: &mut Engine, string_bytes_max: usize) {
     engine.register_fn("alert", alert);
     engine.register_fn("clear", clear);
     engine.register_fn("desire", desire);
@@ -107,11 +113,35 @@ pub(crate) fn register(engine: &mut Engine) {
     engine.register_fn("publish", publish);
     engine.register_fn("respond", respond);
     engine.register_fn("log", log);
+    engine.register_fn("log", log_json);
+    // Rhai has a logarithm of this name for this type alone.
+    engine.register_fn("log", |number: f64| log_json(number.into()));
+    hide_closure_names(engine);
     engine.register_fn("call_service", call_without);
     engine.register_fn("publish", publish_text);
+    // Rhai makes the whole text before it looks at its length.
+    engine.register_fn("replace", move |text: &mut ImmutableString, find: &str, by: &str| {
+        replace(text, find, by, string_bytes_max)
+    });
+    engine.register_fn("replace", move |text: &mut ImmutableString, find: char, by: &str| {
+        replace(text, find.encode_utf8(&mut [0; 4]), by, string_bytes_max)
+    });
     // `sleep` comes with the core package and would block the thread.
     engine.register_fn("sleep", |_: i64| -> Done { Err("a rule cannot sleep".into()) });
     engine.register_fn("sleep", |_: f64| -> Done { Err("a rule cannot sleep".into()) });
+}
+
+fn replace(text: &mut ImmutableString, find: &str, by: &str, bytes_max: usize) -> Done {
+    let found = text.matches(find).count();
+    let bytes = (text.len() - found * find.len()).saturating_add(found * by.len());
+    if bytes > bytes_max {
+        let what = "Length of string".to_owned();
+        return Err(EvalAltResult::ErrorDataTooLarge(what, Position::NONE).into());
+    }
+    if found > 0 {
+        *text = text.replace(find, by).into();
+    }
+    Ok(())
 }
 
 fn bounded(what: &str, text: &str, bytes_max: usize) -> Result<String, String> {
@@ -122,7 +152,7 @@ fn bounded(what: &str, text: &str, bytes_max: usize) -> Result<String, String> {
 }
 
 fn done(action: Result<Action, String>) -> Done {
-    Ok(action.and_then(Running::act)?)
+    Ok(action.and_then(running::act)?)
 }
 
 fn alert(name: &str, severity: &str, message: &str) -> Done {
@@ -156,7 +186,7 @@ fn clear(name: &str) -> Done {
 }
 
 fn desire(patch: Map) -> Done {
-    done(to_object(&patch, "desire").map(|patch| Action::Desire { patch }))
+    done(to_object(&patch, "desire", PAYLOAD_BYTES_MAX).map(|patch| Action::Desire { patch }))
 }
 
 fn call_without(service: &str) -> Done {
@@ -165,7 +195,10 @@ fn call_without(service: &str) -> Done {
 
 fn call_with(service: &str, inputs: Map) -> Done {
     let service = service.to_owned();
-    done(to_object(&inputs, "call_service").map(|inputs| Action::Call { service, inputs }))
+    done(
+        to_object(&inputs, "call_service", PAYLOAD_BYTES_MAX)
+            .map(|inputs| Action::Call { service, inputs }),
+    )
 }
 
 fn publish_text(topic: &str, payload: &str) -> Done {
@@ -173,7 +206,8 @@ fn publish_text(topic: &str, payload: &str) -> Done {
 }
 
 fn publish(topic: &str, payload: Dynamic) -> Done {
-    let payload = to_json(&payload, "publish").map(|payload| payload.to_string());
+    let payload =
+        to_json(&payload, "publish", PAYLOAD_BYTES_MAX).map(|payload| payload.to_string());
     done(payload.and_then(|payload| new_publish(topic, payload)))
 }
 
@@ -188,9 +222,27 @@ fn new_publish(topic: &str, payload: String) -> Result<Action, String> {
 }
 
 fn respond(body: Dynamic) -> Done {
-    done(to_json(&body, "respond").map(|body| Action::Respond { body }))
+    done(to_json(&body, "respond", PAYLOAD_BYTES_MAX).map(|body| Action::Respond { body }))
+}
+
+fn log_json(value: Dynamic) -> Done {
+    let text = to_json(&value, "log", MESSAGE_BYTES_MAX).map(|value| value.to_string());
+    done(text.and_then(|text| new_log(&text)))
 }
 
 fn log(text: &str) -> Done {
-    done(bounded("log", text, MESSAGE_BYTES_MAX).map(|text| Action::Log { text }))
+    done(new_log(text))
+}
+
+fn new_log(text: &str) -> Result<Action, String> {
+    bounded("log", text, MESSAGE_BYTES_MAX).map(|text| Action::Log { text })
+}
+
+/// Rhai names a closure by a hash, which may differ between machines.
+fn hide_closure_names(engine: &mut Engine) {
+    let shown = |_: &mut FnPtr| ImmutableString::from("a function");
+    engine.register_fn("to_string", shown);
+    engine.register_fn("to_debug", shown);
+    engine.register_fn("name", shown);
+    engine.register_get("name", shown);
 }

@@ -5,10 +5,15 @@
 //! Never: files, a clock of its own, another crate of this workspace than the model.
 //! See: docs/rules.md
 
+mod check;
 mod compile;
 mod engine;
 mod evaluate;
 mod functions;
+mod memory;
+mod names;
+mod reads;
+mod running;
 mod value;
 
 use std::collections::{BTreeMap, HashMap};
@@ -16,12 +21,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use gnomon_model::{Note, Object, ReplyTo, Turn};
-use rhai::Engine;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::compile::{Rule, WAKES};
-use crate::evaluate::Snapshot;
+use crate::engine::Machine;
+use crate::evaluate::{Evaluated, Snapshot, evaluate};
 
 pub use crate::engine::Limits;
 
@@ -147,11 +152,7 @@ pub struct RuleSet {
 }
 
 struct Inner {
-    engine: Arc<Engine>,
-    /// The same engine, but not strict about variables, see [`compile::compile`].
-    survey: Arc<Engine>,
-    limits: Limits,
-    clock: Clock,
+    machine: Arc<Machine>,
     rules: Vec<(Arc<Rule>, Option<String>)>,
     index: Index,
 }
@@ -160,25 +161,28 @@ impl RuleSet {
     /// A set without rules.
     #[must_use]
     pub fn empty(clock: Clock, limits: Limits) -> Self {
-        let engine = Arc::new(engine::build(clock, &limits));
-        let mut survey = engine::build(clock, &limits);
-        survey.set_strict_variables(false);
-        let survey = Arc::new(survey);
-        let (rules, index) = (Vec::new(), Index::new());
-        Self { inner: Arc::new(Inner { engine, survey, limits, clock, rules, index }) }
+        let machine = Arc::new(Machine::new(clock, limits));
+        Self { inner: Arc::new(Inner { machine, rules: Vec::new(), index: Index::new() }) }
     }
 
     /// Compiles the sources into a new set. A source with a problem keeps the version that this
     /// set has, marked stale; without one it is left out. Rules whose source is gone are gone.
+    /// Of two files of one name, the one that is in force stays, else the first is taken.
     #[must_use]
     pub fn reload(&self, sources: Vec<RuleSource>) -> (Self, Vec<RuleProblem>) {
         let mut problems = Vec::new();
         let mut rules = BTreeMap::new();
-        for source in sources {
-            match compile::compile(&self.inner.survey, &self.inner.engine, &source) {
+        let files = self.files(&sources);
+        for source in &sources {
+            let file = files[&compile::stem(&source.file)];
+            if file != source.file {
+                problems.push(same_name(source, file));
+                continue;
+            }
+            match compile::compile(&self.inner.machine, source) {
                 Ok(rule) => drop(rules.insert(rule.name.clone(), (Arc::new(rule), None))),
                 Err(found) => {
-                    if let Some(last) = self.last_good(&source) {
+                    if let Some(last) = self.last_good(source) {
                         let stale = found.first().map(ToString::to_string);
                         rules.insert(last.name.clone(), (last, stale));
                     }
@@ -188,10 +192,18 @@ impl RuleSet {
         }
         let rules: Vec<_> = rules.into_values().collect();
         let index = index(&rules);
-        let Inner { engine, survey, limits, clock, .. } = &*self.inner;
-        let (engine, survey, limits) = (engine.clone(), survey.clone(), limits.clone());
-        let inner = Inner { engine, survey, limits, clock: *clock, rules, index };
-        (Self { inner: Arc::new(inner) }, problems)
+        let machine = self.inner.machine.clone();
+        (Self { inner: Arc::new(Inner { machine, rules, index }) }, problems)
+    }
+
+    /// The file of each rule: the one that is in force, else the first of the name.
+    fn files<'a>(&self, sources: &'a [RuleSource]) -> BTreeMap<String, &'a str> {
+        let mut files = BTreeMap::new();
+        let in_force = sources.iter().filter(|source| self.last_good(source).is_some());
+        for source in in_force.chain(sources) {
+            files.entry(compile::stem(&source.file)).or_insert(source.file.as_str());
+        }
+        files
     }
 
     /// All rules, sorted by name.
@@ -214,7 +226,7 @@ impl RuleSet {
         let concerned = |rule: &&Rule| {
             rule.applies_to(device.as_str())
                 && match wake {
-                    Wake::Report { values, .. } => rule.reads_any(values, model),
+                    Wake::Report { values, .. } => rule.reads.any_of(values, model),
                     Wake::Event { .. }
                     | Wake::Presence { .. }
                     | Wake::Request { .. }
@@ -226,43 +238,55 @@ impl RuleSet {
         if concerned.is_empty() {
             return 0;
         }
+        // All are evaluated before anything is carried out: that is how none sees another's.
         let snapshot = Snapshot::of(turn, wake);
-        for rule in &concerned {
-            self.run_one(turn, wake, rule, &snapshot);
+        let evaluated: Vec<_> =
+            concerned.iter().map(|rule| evaluate(&self.inner.machine, rule, &snapshot)).collect();
+        let time_ms = snapshot.time_ms;
+        for (rule, evaluated) in concerned.iter().zip(evaluated) {
+            conclude(turn, wake, time_ms, rule, evaluated);
         }
         concerned.len()
-    }
-
-    fn run_one(&self, turn: &mut Turn<'_>, wake: &Wake<'_>, rule: &Rule, snapshot: &Snapshot) {
-        let Inner { engine, limits, clock, .. } = &*self.inner;
-        let state = turn.record.rules.get(&rule.name);
-        let evaluated = evaluate::evaluate(engine, limits, *clock, rule, snapshot, wake, state);
-        match evaluated {
-            Ok((actions, state)) => {
-                keep_state(turn, rule, state);
-                let request = match wake {
-                    Wake::Request { to, .. } => Some(*to),
-                    Wake::Report { .. }
-                    | Wake::Event { .. }
-                    | Wake::Presence { .. }
-                    | Wake::Shadow { .. } => None,
-                };
-                for action in actions {
-                    turn.act(&rule.name, action, snapshot.time_ms, request);
-                }
-                turn.note(Note::RuleRan { rule: rule.name.clone() });
-            }
-            Err(failure) => turn.note(Note::RuleFailed {
-                rule: rule.name.clone(),
-                at: format!("{}:{}", rule.file, failure.line.unwrap_or(rule.wakes[&wake.index()])),
-                message: failure.message,
-            }),
-        }
     }
 
     fn last_good(&self, source: &RuleSource) -> Option<Arc<Rule>> {
         let same = |(rule, _): &&(Arc<Rule>, Option<String>)| rule.file == source.file;
         self.inner.rules.iter().find(same).map(|(rule, _)| rule.clone())
+    }
+}
+
+fn same_name(source: &RuleSource, other: &str) -> RuleProblem {
+    let name = compile::stem(&source.file);
+    RuleProblem {
+        file: source.file.clone(),
+        line: 0,
+        column: 0,
+        message: format!("{other} is the rule `{name}` already: give this file another name"),
+    }
+}
+
+/// Carries out what a rule decided, or tells how it failed.
+fn conclude(turn: &mut Turn<'_>, wake: &Wake<'_>, time_ms: i64, rule: &Rule, evaluated: Evaluated) {
+    match evaluated {
+        Ok((actions, state)) => {
+            keep_state(turn, rule, state);
+            let request = match wake {
+                Wake::Request { to, .. } => Some(*to),
+                Wake::Report { .. }
+                | Wake::Event { .. }
+                | Wake::Presence { .. }
+                | Wake::Shadow { .. } => None,
+            };
+            for action in actions {
+                turn.act(&rule.name, action, time_ms, request);
+            }
+            turn.note(Note::RuleRan { rule: rule.name.clone() });
+        }
+        Err(failure) => turn.note(Note::RuleFailed {
+            rule: rule.name.clone(),
+            at: format!("{}:{}", rule.file, failure.line.unwrap_or(rule.wakes[&wake.index()])),
+            message: failure.message,
+        }),
     }
 }
 

@@ -23,7 +23,7 @@ const ATTACKS: &[(&str, &str)] = &[
     ("let a = []; a.pad(1000000, 0);", "array"),
     ("let s = \"x\"; s.pad(4000, 'x'); s.replace(\"x\", s);", "string"),
     ("let n = 0; for i in 0..10000000 { n += i; }", "operations"),
-    ("let m = #{}; let i = 0; loop { m[`k${i}`] = i; i += 1; }", "operations"),
+    ("let m = #{}; let i = 0; loop { m[`k${i}`] = i; i += 1; }", "bytes"),
     ("let x = 9223372036854775807; x += 1;", "overflow"),
     ("let x = 1 / 0;", "zero"),
     ("this.state.x = 0.0 / 0.0;", "NaN"),
@@ -77,6 +77,7 @@ fn slow_operations_are_ended_by_the_deadline() {
         operations_max: 100_000_000,
         string_bytes_max: 65_536,
         array_items_max: 2000,
+        value_bytes_max: 1_048_576,
         ..limits(true)
     };
     for slow in [
