@@ -79,7 +79,7 @@ impl EmbeddedOptions {
             bounds: QueueBounds::default(),
             cache_bytes: 64 << 20,
             tail_bytes: 8 << 20,
-            journal_bytes: 32 << 20,
+            journal_bytes: 8 << 20,
             commit_interval: Duration::from_millis(1),
         }
     }
