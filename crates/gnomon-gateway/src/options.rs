@@ -43,7 +43,7 @@ impl Default for GatewayOptions {
             connect_timeout_ms: 10_000,
             offline_messages_max: 10_000,
             online_messages_max: 100_000,
-            waiting_bytes_max: 16 * 1024 * 1024,
+            waiting_bytes_max: 64 * 1024 * 1024,
             lagging_messages: 4096,
             subscriptions_max: 100,
             session_expiry_s_max: 7 * 24 * 3600,
