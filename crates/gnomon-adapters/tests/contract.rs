@@ -38,9 +38,6 @@ macro_rules! queue_contract {
             acknowledgements_may_come_in_any_order
             acknowledging_twice_or_what_never_was_changes_nothing
             acknowledgements_survive_a_close
-            a_batch_over_several_logs_goes_in_as_one
-            a_full_log_refuses_and_recovers
-            a_known_id_is_absorbed_by_a_full_log
             appended_is_acknowledged_plus_pending
             a_closed_queue_says_so
             closing_wakes_a_waiting_pull
@@ -54,6 +51,17 @@ macro_rules! queue_contract {
             a_slow_consumer_of_a_dropping_log_skips
             concurrent_appends_all_arrive_once
             an_empty_append_is_fine
+        }
+    };
+}
+
+/// Laws of queues that know what is pending when they take a message, and take a batch as one.
+macro_rules! exact_queue_contract {
+    ($module:ident: $kind:ty) => {
+        laws! { $module, queue_laws, $kind,
+            a_batch_over_several_logs_goes_in_as_one
+            a_full_log_refuses_and_recovers
+            a_known_id_is_absorbed_by_a_full_log
         }
     };
 }
@@ -93,6 +101,11 @@ macro_rules! session_contract {
 queue_contract! { memory_queue: crate::kind::InMemory }
 queue_contract! { embedded_queue: crate::kind::OnDisk }
 queue_contract! { faulty_queue: crate::kind::WithoutFaults }
+queue_contract! { nats_queue: crate::kind::OnNats }
+
+exact_queue_contract! { memory_queue_exactly: crate::kind::InMemory }
+exact_queue_contract! { embedded_queue_exactly: crate::kind::OnDisk }
+exact_queue_contract! { faulty_queue_exactly: crate::kind::WithoutFaults }
 
 store_contract! { memory_store: crate::kind::InMemory }
 store_contract! { embedded_store: crate::kind::OnDisk }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use gnomon_adapters::{
-    Embedded, EmbeddedOptions, Faulty, LogBounds, Memory, Plan, QueueBounds, Redis, RedisOptions,
+    Embedded, EmbeddedOptions, Faulty, LogBounds, Memory, Nats, NatsOptions, Plan, QueueBounds,
+    Redis, RedisOptions,
 };
 use gnomon_tests::stack::{self, Part};
 
@@ -174,5 +175,39 @@ impl Kind for OnRedisCluster {
 
     async fn close(&self) {
         self.0.close().await;
+    }
+}
+
+/// NATS JetStream.
+pub(crate) struct OnNats {
+    part: Part,
+    options: NatsOptions,
+    port: Nats,
+}
+
+impl Kind for OnNats {
+    type Port = Nats;
+
+    async fn fresh(bounds: QueueBounds) -> Self {
+        let part = Part::start(stack::Kind::Nats);
+        let options = NatsOptions { bounds, ..NatsOptions::new(&part.url(), PARTITIONS) };
+        let port = Nats::open(&options).await.unwrap();
+        Self { part, options, port }
+    }
+
+    fn port(&self) -> &Nats {
+        &self.port
+    }
+
+    /// The server goes down too, without a warning.
+    async fn reopen(mut self) -> Option<Self> {
+        self.port.close();
+        self.part.restart();
+        let port = Nats::open(&self.options).await.unwrap();
+        Some(Self { port, ..self })
+    }
+
+    async fn close(&self) {
+        self.port.close();
     }
 }

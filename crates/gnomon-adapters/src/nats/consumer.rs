@@ -1,0 +1,247 @@
+//! The one consumer of a log.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::pull::{self, MessagesErrorKind};
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy};
+use async_nats::jetstream::kv::UpdateErrorKind;
+use async_nats::jetstream::{Message, stream};
+use futures_util::{FutureExt, StreamExt};
+use gnomon_host::port::{Consumer, Delivery, Log, QueueError};
+
+use super::acks::Acks;
+use super::{Nats, subject, unavailable};
+use crate::bounds::Retention;
+
+/// Messages on their way to us at most.
+const AHEAD_MAX: usize = 512;
+/// The server says so often that it is there, and is asked anew after twice as long.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+/// The server forgets a consumer that asks for nothing after this.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+
+/// Consumer of one log on NATS.
+pub struct NatsConsumer {
+    nats: Nats,
+    log: Log,
+    log_id: String,
+    stream: stream::Stream,
+    messages: pull::Stream,
+    acks: Acks,
+    /// Revision of the entry that holds `acks`.
+    revision: u64,
+    /// Last position that came.
+    seen: u64,
+    /// Somebody else has opened the log.
+    lost: bool,
+    /// Acknowledged since old messages were last purged.
+    unpurged: u64,
+}
+
+impl NatsConsumer {
+    pub(super) async fn open(nats: &Nats, log: Log) -> Result<Self, QueueError> {
+        let stream = nats.stream(log).await?;
+        let (acks, revision) = claim(nats, log).await?;
+        let name = name(acks.epoch);
+        let config = pull::Config {
+            name: Some(name.clone()),
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: acks.floor + 1 },
+            ack_policy: AckPolicy::None,
+            memory_storage: true,
+            num_replicas: 1,
+            inactive_threshold: FORGOTTEN_AFTER,
+            ..pull::Config::default()
+        };
+        let fault = |error: &dyn std::error::Error| unavailable("open", log, error);
+        let consumer = stream.create_consumer(config).await.map_err(|error| fault(&error))?;
+        forget_earlier(&stream, acks.epoch, log).await?;
+        let messages = consumer.stream().max_messages_per_batch(AHEAD_MAX).heartbeat(HEARTBEAT);
+        let messages = messages.messages().await.map_err(|error| fault(&error))?;
+        let created = stream.cached_info().created.unix_timestamp_nanos();
+        let log_id = format!("{log}@{created:x}");
+        let seen = acks.floor;
+        let nats = nats.clone();
+        let (lost, unpurged) = (false, 0);
+        Ok(Self { nats, log, log_id, stream, messages, acks, revision, seen, lost, unpurged })
+    }
+
+    fn check(&self) -> Result<(), QueueError> {
+        if self.lost || self.nats.shared.closed.is_cancelled() {
+            return Err(QueueError::Closed);
+        }
+        Ok(())
+    }
+
+    /// Takes a message in; none if it was acknowledged before.
+    fn take(
+        &mut self,
+        message: Result<Message, pull::MessagesError>,
+    ) -> Result<Option<Delivery>, QueueError> {
+        let message = message.map_err(|error| match error.kind() {
+            MessagesErrorKind::ConsumerDeleted => {
+                self.lost = true;
+                QueueError::Closed
+            }
+            _ => unavailable("pull from", self.log, &error),
+        })?;
+        let delivery = delivery(&message, self.log)?;
+        if delivery.position > self.seen + 1 {
+            self.acks.drop_before(delivery.position);
+        }
+        self.seen = self.seen.max(delivery.position);
+        Ok((!self.acks.is_acknowledged(delivery.position)).then_some(delivery))
+    }
+
+    /// Last position of the log, asked of the server only if one is beyond what came.
+    async fn last_for(&self, positions: &[u64]) -> Result<u64, QueueError> {
+        if positions.iter().all(|position| *position <= self.seen) {
+            return Ok(self.seen);
+        }
+        let info = self.stream.get_info().await;
+        let info = info.map_err(|error| unavailable("look at", self.log, &error))?;
+        Ok(info.state.last_sequence)
+    }
+
+    async fn save(&mut self) -> Result<(), QueueError> {
+        let bucket = &self.nats.shared.acks;
+        let entry = self.acks.encode().into();
+        match bucket.update(subject::acks(self.log), entry, self.revision).await {
+            Ok(revision) => {
+                self.revision = revision;
+                Ok(())
+            }
+            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => {
+                self.lost = true;
+                Err(QueueError::Closed)
+            }
+            Err(error) => Err(unavailable("acknowledge in", self.log, &error)),
+        }
+    }
+
+    /// Purges what is acknowledged beyond what is to be kept, now and then.
+    async fn purge(&mut self) -> Result<(), QueueError> {
+        let bounds = self.nats.shared.bounds.of(self.log.stream);
+        let due = self.unpurged > bounds.kept_messages.min(16_384) / 16;
+        if bounds.retention != Retention::Acknowledged || !due {
+            return Ok(());
+        }
+        self.unpurged = 0;
+        let fault = |error: &dyn std::error::Error| unavailable("purge", self.log, error);
+        let state = self.stream.get_info().await.map_err(|error| fault(&error))?.state;
+        let by_count = (self.acks.floor + 1).saturating_sub(bounds.kept_messages);
+        // Messages of a log are much alike, so bytes are shared out evenly.
+        let each = (state.bytes / state.messages.max(1)).max(1);
+        let by_bytes = state.bytes.saturating_sub(bounds.kept_bytes) / each + state.first_sequence;
+        let first = by_count.max(by_bytes).min(self.acks.floor + 1);
+        if first > state.first_sequence {
+            self.stream.purge().sequence(first).await.map_err(|error| fault(&error))?;
+        }
+        Ok(())
+    }
+}
+
+impl Consumer for NatsConsumer {
+    fn log_id(&self) -> &str {
+        &self.log_id
+    }
+
+    async fn pull(&mut self, count_max: usize) -> Result<Vec<Delivery>, QueueError> {
+        let closed = self.nats.shared.closed.clone();
+        let mut found = Vec::new();
+        loop {
+            self.check()?;
+            // Once something is at hand, only what is here already is added: nothing is awaited that
+            // could drop it.
+            let next = if found.is_empty() {
+                tokio::select! {
+                    biased;
+                    () = closed.cancelled() => return Err(QueueError::Closed),
+                    next = self.messages.next() => Some(next),
+                }
+            } else {
+                self.messages.next().now_or_never()
+            };
+            match next {
+                None => return Ok(found),
+                Some(None) if found.is_empty() => {
+                    let reason = format!("NATS: the consumer of {} ended", self.log);
+                    return Err(QueueError::Unavailable { reason });
+                }
+                Some(None) => return Ok(found),
+                Some(Some(message)) => match self.take(message) {
+                    Ok(delivery) => found.extend(delivery),
+                    Err(error) if found.is_empty() => return Err(error),
+                    // It comes again with the next call.
+                    Err(_) => return Ok(found),
+                },
+            }
+            if found.len() >= count_max.max(1) {
+                return Ok(found);
+            }
+        }
+    }
+
+    async fn acknowledge(&mut self, positions: &[u64]) -> Result<(), QueueError> {
+        self.check()?;
+        let last = self.last_for(positions).await?;
+        let mut news = 0;
+        for position in positions.iter().filter(|position| **position <= last) {
+            news += u64::from(self.acks.acknowledge(*position));
+        }
+        if news == 0 {
+            return Ok(());
+        }
+        self.save().await?;
+        self.unpurged += news;
+        self.purge().await
+    }
+}
+
+/// Raises the epoch of a log's entry: whoever had the log finds that out.
+async fn claim(nats: &Nats, log: Log) -> Result<(Acks, u64), QueueError> {
+    let key = subject::acks(log);
+    loop {
+        let (mut acks, revision) = nats.acks(log).await?;
+        acks.epoch += 1;
+        // Revision 0 asks that there be no entry.
+        match nats.shared.acks.update(&key, acks.encode().into(), revision).await {
+            Ok(revision) => return Ok((acks, revision)),
+            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => {}
+            Err(error) => return Err(unavailable("claim", log, &error)),
+        }
+    }
+}
+
+/// Name of the consumer that opened the log in this epoch.
+fn name(epoch: u64) -> String {
+    format!("epoch-{epoch}")
+}
+
+/// Deletes consumers of earlier epochs, which wakes those who wait for them.
+async fn forget_earlier(stream: &stream::Stream, epoch: u64, log: Log) -> Result<(), QueueError> {
+    let mut names = stream.consumer_names();
+    while let Some(name) = names.next().await {
+        let name = name.map_err(|error| unavailable("list consumers of", log, &error))?;
+        let of = name.strip_prefix("epoch-").and_then(|number| number.parse::<u64>().ok());
+        if of.is_some_and(|of| of < epoch) {
+            // Somebody else may have been quicker.
+            let _ = stream.delete_consumer(&name).await;
+        }
+    }
+    Ok(())
+}
+
+/// A message as the port tells it.
+pub(super) fn delivery(message: &Message, log: Log) -> Result<Delivery, QueueError> {
+    let info =
+        message.info().map_err(|error| unavailable("understand a message of", log, &*error))?;
+    let id = message
+        .headers
+        .as_ref()
+        .and_then(|headers| headers.get(async_nats::header::NATS_MESSAGE_ID));
+    Ok(Delivery {
+        position: info.stream_sequence,
+        id: id.map(ToString::to_string).unwrap_or_default(),
+        body: message.payload.clone(),
+    })
+}

@@ -1,0 +1,347 @@
+//! The queue on NATS JetStream.
+//!
+//! Each log is a stream of its own, so that positions are the stream's sequence numbers, counts are
+//! exact, and load spreads over a cluster. What was acknowledged stands in one key-value bucket, one
+//! entry for each log, written by compare-and-set: whoever opens a log raises the epoch of its entry,
+//! and the consumer before it finds that out with its next acknowledgement at the latest.
+//!
+//! The server never drops what is pending: it refuses messages when a stream is full, and old ones are
+//! purged by the consumer that acknowledged them. Answers and dead letters keep their newest.
+//!
+//! Invariants: of one append, messages of one device are sent one after the other, each after the
+//! server has the one before; every message carries its id, by which the server absorbs repetitions.
+
+mod acks;
+mod connect;
+mod consumer;
+mod layout;
+mod subject;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::{self, kv, stream};
+use futures_util::StreamExt;
+use gnomon_host::port::{Counts, Delivery, Log, Message, Queue, QueueError};
+use gnomon_model::DeviceKey;
+use tokio_util::sync::CancellationToken;
+
+use self::acks::Acks;
+pub use self::connect::NatsOpenError;
+pub use self::consumer::NatsConsumer;
+use crate::bounds::QueueBounds;
+
+/// How to reach NATS, and what to keep there.
+#[derive(Debug, Clone)]
+pub struct NatsOptions {
+    /// `nats://[user:password@]host:port` or `tls://`, several with commas.
+    pub url: String,
+    /// Credentials file (JWT and nkey) or seed of an nkey.
+    pub credentials: Option<PathBuf>,
+    /// Token, if the server asks for one.
+    pub token: Option<String>,
+    /// Certificate authority (PEM) to trust besides the system's.
+    pub ca: Option<PathBuf>,
+    /// First part of every stream, subject and bucket.
+    pub namespace: String,
+    /// Partitions of the partitioned streams, at least 1; fixed when the streams are made.
+    pub partitions: u16,
+    /// Copies of every stream, 1 to 5.
+    pub replicas: usize,
+    /// Bounds of the logs.
+    pub bounds: QueueBounds,
+}
+
+impl NatsOptions {
+    /// The usual ones, without credentials.
+    #[must_use]
+    pub fn new(url: &str, partitions: u16) -> Self {
+        Self {
+            url: url.to_owned(),
+            credentials: None,
+            token: None,
+            ca: None,
+            namespace: "gnomon".to_owned(),
+            partitions,
+            replicas: 1,
+            bounds: QueueBounds::default(),
+        }
+    }
+}
+
+/// The queue. Cheap to clone; clones share one connection, which reconnects by itself.
+#[derive(Clone)]
+pub struct Nats {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    client: async_nats::Client,
+    context: jetstream::Context,
+    acks: kv::Store,
+    namespace: String,
+    partitions: u16,
+    bounds: QueueBounds,
+    closed: CancellationToken,
+}
+
+impl Nats {
+    /// Connects, refuses servers before 2.10, and makes or verifies every stream.
+    ///
+    /// # Errors
+    /// Each says in one line what to do about it; see [`NatsOpenError`].
+    pub async fn open(options: &NatsOptions) -> Result<Self, NatsOpenError> {
+        let client = connect::connect(options).await?;
+        let context = jetstream::new(client.clone());
+        layout::prepare(&context, options).await?;
+        let acks = layout::bucket(&context, options).await?;
+        let shared = Shared {
+            client,
+            context,
+            acks,
+            namespace: options.namespace.clone(),
+            partitions: options.partitions,
+            bounds: options.bounds,
+            closed: CancellationToken::new(),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Version of the server.
+    #[must_use]
+    pub fn server_version(&self) -> String {
+        self.shared.client.server_info().version
+    }
+
+    /// Every later call says that it is closed, and waiting ones do.
+    pub fn close(&self) {
+        self.shared.closed.cancel();
+    }
+
+    fn open_context(&self) -> Result<&jetstream::Context, QueueError> {
+        if self.shared.closed.is_cancelled() {
+            return Err(QueueError::Closed);
+        }
+        Ok(&self.shared.context)
+    }
+
+    async fn stream(&self, log: Log) -> Result<stream::Stream, QueueError> {
+        let name = subject::stream(&self.shared.namespace, log);
+        self.open_context()?
+            .get_stream(&name)
+            .await
+            .map_err(|error| unavailable("find", log, &error))
+    }
+
+    /// What is acknowledged of a log, and the revision of the entry; 0 when there is none yet.
+    async fn acks(&self, log: Log) -> Result<(Acks, u64), QueueError> {
+        let key = subject::acks(log);
+        let entry = self.shared.acks.entry(key).await;
+        match entry.map_err(|error| unavailable("read the acknowledgements of", log, &error))? {
+            None => Ok((Acks::default(), 0)),
+            Some(entry) => {
+                let acks = Acks::decode(&entry.value).map_err(|error| {
+                    unavailable("understand the acknowledgements of", log, &error)
+                })?;
+                Ok((acks, entry.revision))
+            }
+        }
+    }
+
+    fn check_size(&self, message: &Message) -> Result<(), QueueError> {
+        // Subject, headers and the protocol's own words.
+        const AROUND_BYTES: usize = 1024;
+        let most = self.shared.client.server_info().max_payload.saturating_sub(AROUND_BYTES);
+        let bytes = message.body.len() + message.id.len();
+        if bytes <= most {
+            return Ok(());
+        }
+        let reason =
+            format!("{bytes} bytes for {}, at most {most} (max_payload of NATS)", message.log);
+        Err(QueueError::TooLarge { reason })
+    }
+
+    /// Sends all messages, then waits for all answers.
+    async fn append_wave(&self, wave: Vec<Message>) -> Result<(), QueueError> {
+        let context = self.open_context()?;
+        let mut sent = Vec::with_capacity(wave.len());
+        for message in wave {
+            let log = message.log;
+            let subject = subject::message(&self.shared.namespace, log, message.device.as_ref());
+            let publish = PublishMessage::build().payload(message.body).message_id(message.id);
+            let ack = context.send_publish(subject, publish).await;
+            sent.push((log, ack.map_err(|error| refused(log, &error))?));
+        }
+        // All are waited for, so that none is still on its way when a failure is told.
+        let mut failed = None;
+        for (log, ack) in sent {
+            if let Err(error) = ack.await {
+                failed.get_or_insert(refused(log, &error));
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Reads without acknowledging, from a consumer of its own that the server forgets.
+    async fn read_some(
+        &self,
+        stream: &stream::Stream,
+        log: Log,
+        position: u64,
+        count_max: usize,
+    ) -> Result<Vec<Delivery>, QueueError> {
+        let fault = |error: &dyn std::error::Error| unavailable("read", log, error);
+        let config = pull::Config {
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: position.max(1) },
+            ack_policy: AckPolicy::None,
+            memory_storage: true,
+            num_replicas: 1,
+            inactive_threshold: std::time::Duration::from_secs(5),
+            ..pull::Config::default()
+        };
+        let consumer = stream.create_consumer(config).await.map_err(|error| fault(&error))?;
+        let fetch = consumer.fetch().max_messages(count_max).messages().await;
+        let mut messages = fetch.map_err(|error| fault(&error))?;
+        let mut found = Vec::new();
+        while let Some(message) = messages.next().await {
+            found.push(consumer::delivery(&message.map_err(|error| fault(&*error))?, log)?);
+        }
+        let name = consumer.cached_info().name.clone();
+        if let Err(error) = stream.delete_consumer(&name).await {
+            tracing::debug!(%log, %error, "a reader is left to the server to forget");
+        }
+        Ok(found)
+    }
+}
+
+impl Queue for Nats {
+    type Consumer = NatsConsumer;
+
+    fn partitions(&self) -> u16 {
+        self.shared.partitions
+    }
+
+    /// Not as one: after an error, any part of the messages may be in. Those of one device are in from
+    /// the first one on.
+    async fn append(&self, messages: Vec<Message>) -> Result<(), QueueError> {
+        messages.iter().try_for_each(|message| self.check_size(message))?;
+        for wave in waves(messages) {
+            self.append_wave(wave).await?;
+        }
+        Ok(())
+    }
+
+    async fn consume(&self, log: Log) -> Result<NatsConsumer, QueueError> {
+        NatsConsumer::open(self, log).await
+    }
+
+    async fn read(
+        &self,
+        log: Log,
+        position: u64,
+        count_max: usize,
+    ) -> Result<Vec<Delivery>, QueueError> {
+        const CHUNK: usize = 4096;
+        let stream = self.stream(log).await?;
+        let mut found: Vec<Delivery> = Vec::new();
+        while found.len() < count_max {
+            let from = found.last().map_or(position, |last| last.position + 1);
+            if from > stream.cached_info().state.last_sequence {
+                break;
+            }
+            let wanted = CHUNK.min(count_max - found.len());
+            let some = self.read_some(&stream, log, from, wanted).await?;
+            if some.is_empty() {
+                break;
+            }
+            found.extend(some);
+        }
+        Ok(found)
+    }
+
+    async fn counts(&self, log: Log) -> Result<Counts, QueueError> {
+        let stream = self.stream(log).await?;
+        let (acks, _) = self.acks(log).await?;
+        let appended = stream.cached_info().state.last_sequence;
+        Ok(Counts { appended, acknowledged: acks.acknowledged() })
+    }
+}
+
+/// Parts messages so that each part holds at most one of a device and log, in order.
+fn waves(messages: Vec<Message>) -> Vec<Vec<Message>> {
+    let mut waves: Vec<Vec<Message>> = Vec::new();
+    let mut turns: HashMap<(Log, Option<DeviceKey>), usize> = HashMap::new();
+    for message in messages {
+        let turn = turns.entry((message.log, message.device.clone())).or_default();
+        if waves.len() <= *turn {
+            waves.push(Vec::new());
+        }
+        waves[*turn].push(message);
+        *turn += 1;
+    }
+    waves
+}
+
+fn unavailable(attempt: &str, log: Log, error: &dyn std::error::Error) -> QueueError {
+    QueueError::Unavailable { reason: format!("NATS: {attempt} {log}: {}", whole(error)) }
+}
+
+/// An error with what caused it: the library's own texts say little alone.
+fn whole(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+fn refused(log: Log, error: &PublishError) -> QueueError {
+    let reason = whole(error);
+    match error.kind() {
+        PublishErrorKind::MaxPayloadExceeded => QueueError::TooLarge { reason },
+        // Both bounds of a stream have the same code, and "maximum messages/bytes exceeded" as text.
+        _ if reason.contains("maximum") => {
+            QueueError::Full { reason: format!("log {log}: {reason}") }
+        }
+        _ => QueueError::Unavailable { reason: format!("NATS: append to {log}: {reason}") },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gnomon_host::port::Stream;
+
+    use super::*;
+
+    #[test]
+    fn a_wave_holds_one_message_of_a_device_and_order_is_kept() {
+        let log = Log { stream: Stream::Telemetry, partition: 0 };
+        let message = |id: &str, device: Option<&str>| Message {
+            log,
+            id: id.to_owned(),
+            device: device.map(|device| DeviceKey::parse("p", device).unwrap()),
+            body: bytes::Bytes::new(),
+        };
+        let all = [
+            ("a1", Some("a")),
+            ("a2", Some("a")),
+            ("b1", Some("b")),
+            ("n1", None),
+            ("a3", Some("a")),
+            ("n2", None),
+        ];
+        let waves = waves(all.into_iter().map(|(id, device)| message(id, device)).collect());
+        let ids: Vec<Vec<_>> =
+            waves.iter().map(|wave| wave.iter().map(|one| one.id.as_str()).collect()).collect();
+        assert_eq!(ids, [vec!["a1", "b1", "n1"], vec!["a2", "n2"], vec!["a3"]]);
+    }
+}
