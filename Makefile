@@ -3,7 +3,7 @@
 # With CI=true the committed lock file is used as it is.
 LOCKED := $(if $(CI),--locked)
 
-.PHONY: help run build check test lint fmt bench setup clean
+.PHONY: help run build check test lint fmt bench up down setup clean
 help:  ## list the verbs
 	@sed -n 's/^\([a-z]*\): [^#]*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
 # Optimised: the first build takes longer once, but what a newcomer then sees is the real speed.
@@ -22,6 +22,11 @@ fmt:   ## format the code
 bench: ## measure messages per second and per CPU-second, latency, memory (docs/benchmarks.md)
 	@cargo build $(LOCKED) --release --package gnomon
 	@cargo run $(LOCKED) --release --package gnomon-tests --bin bench -- $(ARGS)
+up:    ## start NATS, Redis and Mosquitto on free loopback ports, data under target/stack
+	@tests/setup.sh
+	@cargo run $(LOCKED) --quiet --package gnomon-tests --bin stack -- up
+down:  ## stop what `make up` started; the data stays
+	@cargo run $(LOCKED) --quiet --package gnomon-tests --bin stack -- down
 setup: ## install what the tests need: Debian packages when root, Python packages under target/
 	@tests/setup.sh
 clean: ## remove everything that was built or installed under target/

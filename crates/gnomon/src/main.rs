@@ -1,23 +1,18 @@
 //! The command line: run, check, device, dead, simulate.
 
 mod check;
-mod library;
-mod logging;
+mod gauges;
 mod publisher;
-mod reload;
 mod remote;
 mod run;
-mod settings;
 mod simulate;
+mod sweep;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::settings::Flags;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+use gnomon_run::Flags;
 
 /// Rule engine and device shadows on message queues.
 #[derive(Debug, Parser)]
@@ -29,7 +24,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Run everything in this process, on the embedded store.
+    /// Run everything in this process, on the embedded store or on NATS and Redis.
     Run(Flags),
     /// Check thing models and rules, without running anything.
     Check(Flags),
@@ -48,41 +43,11 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    let done = match Arguments::parse().verb {
+    gnomon_run::report(match Arguments::parse().verb {
         Verb::Run(flags) => run::run(&flags),
         Verb::Check(flags) => check::check(&flags),
         Verb::Device { verb } => remote::device(&verb),
         Verb::Dead { verb } => remote::dead(&verb),
         Verb::Simulate(simulate) => simulate::simulate(&simulate),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure(lines)) => {
-            for line in lines {
-                eprintln!("gnomon: {line}");
-            }
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Why a command did not do what was asked: what a person is told, one line each.
-#[derive(Debug)]
-struct Failure(Vec<String>);
-
-impl Failure {
-    fn new(line: impl Into<String>) -> Self {
-        Self(vec![line.into()])
-    }
-
-    /// The attempt, then the whole chain of reasons.
-    fn from_error(attempt: &str, error: &dyn std::error::Error) -> Self {
-        let mut line = format!("{attempt}: {error}");
-        let mut source = error.source();
-        while let Some(error) = source {
-            line.push_str(&format!(": {error}"));
-            source = error.source();
-        }
-        Self::new(line)
-    }
+    })
 }

@@ -12,7 +12,7 @@ use mqtt_protocol_core::mqtt::packet::{GenericPacketTrait, Packet, Qos, v3_1_1};
 use mqtt_protocol_core::mqtt::result_code::ConnectReturnCode;
 use mqtt_protocol_core::mqtt::{Connection, Version};
 
-use crate::Failure;
+use gnomon_run::Failure;
 
 /// Most messages sent and not acknowledged.
 const WINDOW: usize = 64;

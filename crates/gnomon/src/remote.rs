@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use crate::Failure;
+use gnomon_run::Failure;
 
 /// Which Gnomon to ask, and how to print.
 #[derive(Debug, Args)]

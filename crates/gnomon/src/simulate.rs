@@ -13,8 +13,8 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde_json::json;
 
-use crate::Failure;
 use crate::publisher::Publisher;
+use gnomon_run::Failure;
 
 /// What to play, and how fast.
 #[derive(Debug, Args)]

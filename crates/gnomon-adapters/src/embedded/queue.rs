@@ -24,6 +24,10 @@ impl Queue for Embedded {
         self.core().logs.partitions()
     }
 
+    fn body_bytes_max(&self) -> usize {
+        BODY_BYTES_MAX
+    }
+
     async fn append(&self, messages: Vec<Message>) -> Result<(), QueueError> {
         messages.iter().try_for_each(check_size)?;
         let (reply, done) = oneshot::channel();

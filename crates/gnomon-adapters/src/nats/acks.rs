@@ -91,9 +91,10 @@ mod tests {
             prop_assert_eq!(acks.acknowledged(), seen.len() as u64);
             let floor = (1..).take_while(|position| seen.contains(position)).count() as u64;
             prop_assert_eq!(acks.floor, floor);
-            prop_assert!((0..50).all(|position| {
-                acks.is_acknowledged(position) == (position == 0 || seen.contains(&position))
-            }));
+            for position in 0..50 {
+                let expected = position == 0 || seen.contains(&position);
+                prop_assert_eq!(acks.is_acknowledged(position), expected);
+            }
             prop_assert_eq!(Acks::decode(&acks.encode()).unwrap(), acks);
         }
     }

@@ -16,6 +16,9 @@ const FORMAT: &str = "1";
 /// How long the server knows a message by its id: longer than any publisher tries again.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(600);
 
+/// A worker that says nothing for so long is gone.
+const MISSED_AFTER: Duration = Duration::from_secs(4);
+
 /// Every log of a deployment.
 fn logs(partitions: u16) -> impl Iterator<Item = Log> {
     Stream::ALL.into_iter().flat_map(move |stream| {
@@ -143,24 +146,43 @@ fn differences(wanted: &Config, found: &Config) -> Vec<String> {
 }
 
 /// The bucket of acknowledgements.
-pub(super) async fn bucket(
+pub(super) async fn acks_bucket(
     context: &Context,
     options: &NatsOptions,
 ) -> Result<kv::Store, NatsOpenError> {
-    let bucket = subject::bucket(&options.namespace);
     let config = kv::Config {
-        bucket: bucket.clone(),
+        bucket: subject::acks_bucket(&options.namespace),
         description: "Gnomon: what is acknowledged of each log".to_owned(),
-        history: 1,
-        storage: StorageType::File,
         num_replicas: options.replicas,
         ..kv::Config::default()
     };
-    match context.get_key_value(&bucket).await {
-        Ok(found) => Ok(found),
-        Err(_) => context.create_key_value(config).await.map_err(|error| NatsOpenError::Stream {
-            stream: bucket,
-            reason: format!("make it: {}", whole(&error)),
-        }),
+    bucket(context, config).await
+}
+
+/// The bucket of workers: an entry that is not renewed is gone.
+pub(super) async fn workers_bucket(
+    context: &Context,
+    options: &NatsOptions,
+) -> Result<kv::Store, NatsOpenError> {
+    let config = kv::Config {
+        bucket: subject::workers_bucket(&options.namespace),
+        description: "Gnomon: workers that are there".to_owned(),
+        max_age: MISSED_AFTER,
+        num_replicas: options.replicas,
+        ..kv::Config::default()
+    };
+    bucket(context, config).await
+}
+
+async fn bucket(context: &Context, config: kv::Config) -> Result<kv::Store, NatsOpenError> {
+    if let Ok(found) = context.get_key_value(&config.bucket).await {
+        return Ok(found);
     }
+    let stream = config.bucket.clone();
+    let config = kv::Config { history: 1, storage: StorageType::File, ..config };
+    let made = context.create_key_value(config).await;
+    made.map_err(|error| NatsOpenError::Stream {
+        stream,
+        reason: format!("make it: {}", whole(&error)),
+    })
 }

@@ -83,6 +83,7 @@ struct Shared {
     client: async_nats::Client,
     context: jetstream::Context,
     acks: kv::Store,
+    workers: kv::Store,
     namespace: String,
     partitions: u16,
     bounds: QueueBounds,
@@ -98,11 +99,13 @@ impl Nats {
         let client = connect::connect(options).await?;
         let context = jetstream::new(client.clone());
         layout::prepare(&context, options).await?;
-        let acks = layout::bucket(&context, options).await?;
+        let acks = layout::acks_bucket(&context, options).await?;
+        let workers = layout::workers_bucket(&context, options).await?;
         let shared = Shared {
             client,
             context,
             acks,
+            workers,
             namespace: options.namespace.clone(),
             partitions: options.partitions,
             bounds: options.bounds,
@@ -153,10 +156,8 @@ impl Nats {
     }
 
     fn check_size(&self, message: &Message) -> Result<(), QueueError> {
-        // Subject, headers and the protocol's own words.
-        const AROUND_BYTES: usize = 1024;
-        let most = self.shared.client.server_info().max_payload.saturating_sub(AROUND_BYTES);
-        let bytes = message.body.len() + message.id.len();
+        let most = self.body_bytes_max();
+        let bytes = message.body.len();
         if bytes <= most {
             return Ok(());
         }
@@ -225,6 +226,12 @@ impl Queue for Nats {
         self.shared.partitions
     }
 
+    fn body_bytes_max(&self) -> usize {
+        // The id, other headers, and the protocol's own words.
+        const AROUND_BYTES: usize = 1024;
+        self.shared.client.server_info().max_payload.saturating_sub(AROUND_BYTES)
+    }
+
     /// Not as one: after an error, any part of the messages may be in. Those of one device are in from
     /// the first one on.
     async fn append(&self, messages: Vec<Message>) -> Result<(), QueueError> {
@@ -269,6 +276,27 @@ impl Queue for Nats {
         let appended = stream.cached_info().state.last_sequence;
         Ok(Counts { appended, acknowledged: acks.acknowledged() })
     }
+
+    async fn attend(&self, group: &str, member: &str) -> Result<Vec<String>, QueueError> {
+        self.open_context()?;
+        let workers = &self.shared.workers;
+        let fault = |error: &dyn std::error::Error| absent("attend", group, error);
+        let key = subject::worker(group, member);
+        workers.put(&key, bytes::Bytes::new()).await.map_err(|error| fault(&error))?;
+        let mut keys = workers.keys().await.map_err(|error| fault(&error))?;
+        let mut members = Vec::new();
+        while let Some(key) = keys.next().await {
+            let key = key.map_err(|error| fault(&error))?;
+            members.extend(subject::member(group, &key).map(str::to_owned));
+        }
+        Ok(members)
+    }
+
+    async fn leave(&self, group: &str, member: &str) -> Result<(), QueueError> {
+        self.open_context()?;
+        let gone = self.shared.workers.delete(subject::worker(group, member)).await;
+        gone.map_err(|error| absent("leave", group, &error))
+    }
 }
 
 /// Parts messages so that each part holds at most one of a device and log, in order.
@@ -284,6 +312,10 @@ fn waves(messages: Vec<Message>) -> Vec<Vec<Message>> {
         *turn += 1;
     }
     waves
+}
+
+fn absent(attempt: &str, group: &str, error: &dyn std::error::Error) -> QueueError {
+    QueueError::Unavailable { reason: format!("NATS: {attempt} group {group}: {}", whole(error)) }
 }
 
 fn unavailable(attempt: &str, log: Log, error: &dyn std::error::Error) -> QueueError {

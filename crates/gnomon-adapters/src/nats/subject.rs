@@ -34,8 +34,23 @@ pub(super) fn message(namespace: &str, log: Log, device: Option<&DeviceKey>) -> 
 }
 
 /// Name of the bucket of acknowledgements.
-pub(super) fn bucket(namespace: &str) -> String {
+pub(super) fn acks_bucket(namespace: &str) -> String {
     format!("{namespace}-acks")
+}
+
+/// Name of the bucket of workers that are there.
+pub(super) fn workers_bucket(namespace: &str) -> String {
+    format!("{namespace}-workers")
+}
+
+/// Key of a worker.
+pub(super) fn worker(group: &str, member: &str) -> String {
+    format!("{group}.{member}")
+}
+
+/// The member that a key of this group names.
+pub(super) fn member<'k>(group: &str, key: &'k str) -> Option<&'k str> {
+    key.strip_prefix(group)?.strip_prefix('.')
 }
 
 /// Key of a log's acknowledgements.

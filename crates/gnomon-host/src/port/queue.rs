@@ -125,6 +125,11 @@ pub trait Queue: Clone + Send + Sync + 'static {
     /// Number of partitions of the partitioned streams; fixed for the life of a deployment.
     fn partitions(&self) -> u16;
 
+    /// Longest body that it takes, bytes; a longer one is [`QueueError::TooLarge`].
+    fn body_bytes_max(&self) -> usize {
+        usize::MAX
+    }
+
     /// Appends all messages, each log in the given order, and returns once all are durable.
     ///
     /// # Errors
@@ -157,6 +162,32 @@ pub trait Queue: Clone + Send + Sync + 'static {
     /// # Errors
     /// The queue is unavailable or closed.
     fn counts(&self, log: Log) -> impl Future<Output = Result<Counts, QueueError>> + Send;
+
+    /// Says that a member of a group of workers is there, and returns all that said so in the last
+    /// few seconds, this one among them. A queue that only one process can open has just this one.
+    ///
+    /// # Errors
+    /// The queue is unavailable or closed.
+    fn attend(
+        &self,
+        _group: &str,
+        member: &str,
+    ) -> impl Future<Output = Result<Vec<String>, QueueError>> + Send {
+        let member = member.to_owned();
+        async move { Ok(vec![member]) }
+    }
+
+    /// Says that a member is leaving, so that others need not wait until it is missed.
+    ///
+    /// # Errors
+    /// The queue is unavailable or closed; the member is missed in a few seconds.
+    fn leave(
+        &self,
+        _group: &str,
+        _member: &str,
+    ) -> impl Future<Output = Result<(), QueueError>> + Send {
+        async { Ok(()) }
+    }
 }
 
 /// Reads one log in order. Dropping it delivers what is unacknowledged to the next consumer.

@@ -3,7 +3,7 @@
 use tracing_subscriber::EnvFilter;
 
 /// Starts logging at INFO, or as `GNOMON_LOG` says (`debug`, `gnomon_gateway=debug,info` ...).
-pub(crate) fn start() {
+pub fn start() {
     let filter = EnvFilter::try_from_env("GNOMON_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }

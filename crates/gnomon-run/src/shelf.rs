@@ -20,7 +20,7 @@ const SETTLE: Duration = Duration::from_millis(100);
 
 /// Models and rules in use. Cheap to clone; clones share them.
 #[derive(Clone)]
-pub(crate) struct Shelf {
+pub struct Shelf {
     /// Thing models by product.
     pub models: Arc<ArcSwap<Models>>,
     /// The rules.
@@ -33,7 +33,7 @@ pub(crate) struct Shelf {
 
 impl Shelf {
     /// Reads both folders; what is wrong can be asked for with [`Shelf::problems`].
-    pub(crate) fn open(schemas_dir: PathBuf, rules_dir: PathBuf) -> Self {
+    pub fn open(schemas_dir: PathBuf, rules_dir: PathBuf) -> Self {
         let shelf = Self {
             models: Arc::new(ArcSwap::from_pointee(Models::new())),
             rules: Arc::new(ArcSwap::from_pointee(no_rules())),
@@ -45,8 +45,21 @@ impl Shelf {
         shelf
     }
 
+    /// The thing models now.
+    #[must_use]
+    pub fn models(&self) -> Arc<Models> {
+        self.models.load_full()
+    }
+
+    /// The rules now.
+    #[must_use]
+    pub fn rules(&self) -> RuleSet {
+        (**self.rules.load()).clone()
+    }
+
     /// What is wrong on disk now, one line each.
-    pub(crate) fn problems(&self) -> Vec<String> {
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
         self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -72,7 +85,7 @@ impl Shelf {
     }
 
     /// Watches both folders until `stop` is cancelled.
-    pub(crate) async fn watch(self, stop: CancellationToken) {
+    pub async fn watch(self, stop: CancellationToken) {
         let (changed, mut changes) = mpsc::channel(1);
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let read_only = event.as_ref().is_ok_and(|event| event.kind.is_access());

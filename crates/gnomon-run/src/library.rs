@@ -12,7 +12,7 @@ const FILE_BYTES_MAX: u64 = 512 * 1024;
 
 /// What was read, and everything that is wrong with it.
 #[derive(Debug, Default)]
-pub(crate) struct Read<T> {
+pub struct Read<T> {
     /// What can be used.
     pub good: T,
     /// What cannot, one line each: file, place, reason.
@@ -21,7 +21,7 @@ pub(crate) struct Read<T> {
 
 /// Reads all thing models: one folder a product, `schemas/<product>/*.json`. A product with a
 /// problem keeps the model that it has in `before`.
-pub(crate) fn read_models(dir: &Path, before: &Models) -> Read<Models> {
+pub fn read_models(dir: &Path, before: &Models) -> Read<Models> {
     let mut read = Read::<Models>::default();
     for folder in entries(dir, &mut read.problems).into_iter().filter(|path| path.is_dir()) {
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -64,7 +64,7 @@ fn read_product(folder: &Path, name: &str) -> Result<ThingModel, Vec<String>> {
 }
 
 /// Makes the empty rule set, with the process's monotonic clock for deadlines.
-pub(crate) fn no_rules() -> RuleSet {
+pub fn no_rules() -> RuleSet {
     RuleSet::empty(monotonic_ns as Clock, Limits::default())
 }
 
@@ -77,7 +77,7 @@ fn monotonic_ns() -> u64 {
 
 /// Reads all rules, `rules/*.rhai`. A rule with a problem keeps the version that it has in
 /// `before`.
-pub(crate) fn read_rules(dir: &Path, before: &RuleSet) -> Read<RuleSet> {
+pub fn read_rules(dir: &Path, before: &RuleSet) -> Read<RuleSet> {
     let mut problems = Vec::new();
     let mut sources = Vec::new();
     for path in entries(dir, &mut problems).into_iter().filter(|path| has_extension(path, "rhai")) {

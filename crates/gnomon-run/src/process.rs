@@ -1,0 +1,102 @@
+//! A function as a process.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use gnomon_host::function::Function;
+use gnomon_host::share::work_share;
+use gnomon_host::watch::Watch;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::ports::Ports;
+use crate::{Failure, Flags, Settings, Shelf, logging};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// One function of Gnomon as a process of its own, on NATS and Redis.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Arguments {
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// Runs one function until Ctrl-C or SIGTERM, then finishes the batch at hand; the whole `main` of a
+/// function's program. Several processes share the partitions of its stream among them.
+pub fn function<F: Function + 'static>(
+    make: impl Fn(&Shelf) -> F + Clone + Send + Sync + 'static,
+) -> ExitCode {
+    let flags = Arguments::parse().flags;
+    report(Settings::load(&flags).and_then(|settings| {
+        logging::start();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::from_error("start", &error))?;
+        runtime.block_on(work(&settings, make))
+    }))
+}
+
+async fn work<F: Function + 'static>(
+    settings: &Settings,
+    make: impl Fn(&Shelf) -> F + Clone + Send + Sync + 'static,
+) -> Result<(), Failure> {
+    let Ports::Remote(queue, store) = Ports::open(settings).await? else {
+        return Err(Failure::new(
+            "a function as a process of its own needs --queue nats://… and --store redis://…: the \
+             embedded store is for one process, `gnomon run`",
+        ));
+    };
+    let shelf = Shelf::open(settings.schemas.clone(), settings.rules.clone());
+    for problem in shelf.problems() {
+        tracing::warn!(problem, "kept out");
+    }
+    let stop = CancellationToken::new();
+    let reloading = tokio::spawn(shelf.clone().watch(stop.clone()));
+    let function = move || make(&shelf);
+    let working = work_share(function, unique(), store, queue, Watch::default(), stop.clone());
+    let working = tokio::spawn(working);
+    println!("{} works on partitions of {} (Ctrl-C stops)", F::NAME, F::STREAM.as_str());
+    stop_signal().await;
+    info!("stopping: finishing the batch at hand");
+    stop.cancel();
+    let _ = tokio::join!(working, reloading);
+    info!("stopped");
+    Ok(())
+}
+
+/// Tells a person what went wrong, if anything; the process's exit code.
+#[must_use]
+pub fn report(done: Result<(), Failure>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure(lines)) => {
+            for line in lines {
+                eprintln!("gnomon: {line}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+pub async fn stop_signal() {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+/// A name that no other process has.
+#[must_use]
+pub fn unique() -> String {
+    uuid::Uuid::now_v7().simple().to_string()
+}

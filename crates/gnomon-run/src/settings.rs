@@ -1,0 +1,371 @@
+//! Settings: command line over environment over `gnomon.toml` over defaults.
+//!
+//! Invariants: an unknown key is an error, and every error is told at once, with where it stands.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use figment::value::Dict;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::Failure;
+use crate::ports::Place;
+
+/// Keys that `gnomon.toml` and `GNOMON_…` may hold.
+const KEYS: [&str; 17] = [
+    "mqtt",
+    "http",
+    "data",
+    "rules",
+    "schemas",
+    "partitions",
+    "queue",
+    "store",
+    "broker",
+    "namespace",
+    "replicas",
+    "queue_credentials",
+    "queue_token",
+    "queue_ca",
+    "store_ca",
+    "broker_group",
+    "only",
+];
+/// Variables with the prefix that are no settings.
+const NOT_SETTINGS: [&str; 2] = ["log", "config"];
+
+/// What the command line says; everything also as `GNOMON_MQTT` …, and in `gnomon.toml`.
+#[derive(Debug, Default, Args, Serialize)]
+pub struct Flags {
+    /// Where devices connect [default: 127.0.0.1:1883]
+    #[arg(long, value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mqtt: Option<String>,
+    /// Where applications connect [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http: Option<String>,
+    /// Where everything is kept [default: ./data]
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<String>,
+    /// Rules, one file each [default: ./rules]
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rules: Option<String>,
+    /// Thing models, one folder a product [default: ./schemas]
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schemas: Option<String>,
+    /// NATS to use instead of the data directory, `nats://host:4222`; needs --store
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue: Option<String>,
+    /// Redis to use instead of the data directory, `redis://host:6379`; needs --queue
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<String>,
+    /// MQTT broker that devices use instead of our own gateway, `mqtt://host:1883`
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    broker: Option<String>,
+    /// Run these parts only, with commas: gateway, api, telemetry, shadow, rrpc
+    #[arg(long, value_name = "PARTS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    only: Option<String>,
+    /// First part of every name in NATS and Redis [default: gnomon]
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<String>,
+    /// Copies of every stream in NATS, 1 to 5 [default: 1]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replicas: Option<u8>,
+    /// Partitions of the uplink, fixed when data directory or streams are made [default: 4]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partitions: Option<u16>,
+    /// Settings file [default: ./gnomon.toml if it exists]
+    #[arg(long, value_name = "FILE", env = "GNOMON_CONFIG")]
+    #[serde(skip)]
+    config: Option<PathBuf>,
+}
+
+/// A part of `gnomon run`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The listener for devices, or the bridge to the broker that they use.
+    Gateway,
+    /// The listener for applications.
+    Api,
+    /// What devices report.
+    Telemetry,
+    /// What applications desire.
+    Shadow,
+    /// Calls and replies.
+    Rrpc,
+}
+
+impl Part {
+    const ALL: [Self; 5] = [Self::Gateway, Self::Api, Self::Telemetry, Self::Shadow, Self::Rrpc];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Api => "api",
+            Self::Telemetry => "telemetry",
+            Self::Shadow => "shadow",
+            Self::Rrpc => "rrpc",
+        }
+    }
+}
+
+/// Settings that can be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Where devices connect.
+    pub mqtt: SocketAddr,
+    /// Where applications connect.
+    pub http: SocketAddr,
+    /// What `gnomon run` runs.
+    pub parts: Vec<Part>,
+    /// Where everything is kept.
+    pub place: Place,
+    /// Address of the MQTT broker that devices use, if it is not our own gateway.
+    pub broker: Option<String>,
+    /// Group under which several bridges share a broker's messages.
+    pub broker_group: String,
+    /// First part of every name in NATS and Redis.
+    pub namespace: String,
+    /// Copies of every stream in NATS.
+    pub replicas: u8,
+    /// Credentials file or nkey seed file for NATS.
+    pub queue_credentials: Option<PathBuf>,
+    /// Token for NATS.
+    pub queue_token: Option<String>,
+    /// Authority to trust for NATS.
+    pub queue_ca: Option<PathBuf>,
+    /// Authority to trust for Redis.
+    pub store_ca: Option<PathBuf>,
+    /// Rules, one file each.
+    pub rules: PathBuf,
+    /// Thing models, one folder a product.
+    pub schemas: PathBuf,
+    /// Partitions of the uplink, 1 to 1024.
+    pub partitions: u16,
+}
+
+impl Settings {
+    /// Reads all sources.
+    pub fn load(flags: &Flags) -> Result<Self, Failure> {
+        let file = flags.config.clone().unwrap_or_else(|| PathBuf::from("gnomon.toml"));
+        if flags.config.is_some() && !file.is_file() {
+            return Err(Failure::new(format!("settings file {} does not exist", file.display())));
+        }
+        let environment = Env::prefixed("GNOMON_").ignore(&NOT_SETTINGS);
+        let mut figment = Figment::new()
+            .merge(Serialized::default("mqtt", "127.0.0.1:1883"))
+            .merge(Serialized::default("http", "127.0.0.1:8080"))
+            .merge(Serialized::default("data", "./data"))
+            .merge(Serialized::default("rules", "./rules"))
+            .merge(Serialized::default("schemas", "./schemas"))
+            .merge(Serialized::default("namespace", "gnomon"))
+            .merge(Serialized::default("broker_group", "gnomon"))
+            .merge(Serialized::default("replicas", 1))
+            .merge(Serialized::default("partitions", 4));
+        if file.is_file() {
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        let figment = figment.merge(environment).merge(Serialized::defaults(flags));
+        Self::extract(&figment)
+    }
+
+    fn extract(figment: &Figment) -> Result<Self, Failure> {
+        let mut reader = Reader { figment, errors: Vec::new() };
+        reader.refuse_unknown();
+        let settings = reader.all();
+        match settings {
+            Some(settings) if reader.errors.is_empty() => Ok(settings),
+            _ => Err(Failure(reader.errors)),
+        }
+    }
+}
+
+struct Reader<'a> {
+    figment: &'a Figment,
+    errors: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn refuse_unknown(&mut self) {
+        match self.figment.extract::<Dict>() {
+            Ok(all) => {
+                for key in all.keys().filter(|key| !KEYS.contains(&key.as_str())) {
+                    let place = self.place(key);
+                    let known = KEYS.join(", ");
+                    self.errors
+                        .push(format!("setting `{key}`{place} is unknown: known are {known}"));
+                }
+            }
+            Err(error) => self.errors.extend(error.into_iter().map(|one| one.to_string())),
+        }
+    }
+
+    /// Every setting is read before anything is given up, so that all errors are told.
+    fn all(&mut self) -> Option<Settings> {
+        let mqtt = self.read::<SocketAddr>("mqtt", "an address such as 127.0.0.1:1883");
+        let http = self.read::<SocketAddr>("http", "an address such as 127.0.0.1:8080");
+        let rules = self.read::<PathBuf>("rules", "a directory");
+        let schemas = self.read::<PathBuf>("schemas", "a directory");
+        let partitions = self.number("partitions", 1024);
+        let replicas = self.number("replicas", 5);
+        let namespace = self.namespace();
+        let broker_group = self.read::<String>("broker_group", "a name");
+        let parts = self.parts();
+        let place = self.place_to_keep();
+        Some(Settings {
+            broker: self.optional("broker", "an address such as mqtt://127.0.0.1:1883"),
+            queue_credentials: self.optional("queue_credentials", "a file"),
+            queue_token: self.optional("queue_token", "a text"),
+            queue_ca: self.optional("queue_ca", "a file"),
+            store_ca: self.optional("store_ca", "a file"),
+            mqtt: mqtt?,
+            http: http?,
+            rules: rules?,
+            schemas: schemas?,
+            partitions: partitions?,
+            replicas: u8::try_from(replicas?).ok()?,
+            namespace: namespace?,
+            broker_group: broker_group?,
+            parts: parts?,
+            place: place?,
+        })
+    }
+
+    fn parts(&mut self) -> Option<Vec<Part>> {
+        let Some(text) = self.optional::<String>("only", "names with commas") else {
+            return Some(Part::ALL.to_vec());
+        };
+        let mut parts = Vec::new();
+        for name in text.split(',').map(str::trim) {
+            match Part::ALL.into_iter().find(|part| part.as_str() == name) {
+                Some(part) => parts.push(part),
+                None => {
+                    let (place, known) = (self.place("only"), Part::ALL.map(Part::as_str));
+                    let known = known.join(", ");
+                    let line = format!("setting `only`{place} names `{name}`: known are {known}");
+                    self.errors.push(line);
+                }
+            }
+        }
+        Some(parts)
+    }
+
+    fn place_to_keep(&mut self) -> Option<Place> {
+        let data = self.read::<PathBuf>("data", "a directory");
+        let queue = self.optional::<String>("queue", "an address such as nats://127.0.0.1:4222");
+        let store = self.optional::<String>("store", "an address such as redis://127.0.0.1:6379");
+        match (queue, store) {
+            (None, None) => data.map(Place::Embedded),
+            (Some(queue), Some(store)) => Some(Place::Remote { queue, store }),
+            (Some(_), None) => self.lone("queue", "store"),
+            (None, Some(_)) => self.lone("store", "queue"),
+        }
+    }
+
+    fn lone(&mut self, given: &str, missing: &str) -> Option<Place> {
+        let line = format!("setting `{given}` needs `{missing}` too: NATS and Redis go together");
+        self.errors.push(line);
+        None
+    }
+
+    fn optional<T: DeserializeOwned>(&mut self, key: &str, wanted: &str) -> Option<T> {
+        self.figment.find_value(key).is_ok().then(|| self.read(key, wanted)).flatten()
+    }
+
+    fn namespace(&mut self) -> Option<String> {
+        let name = self.read::<String>("namespace", "a name")?;
+        let letters =
+            |name: &str| name.chars().all(|one| one.is_ascii_alphanumeric() || one == '_');
+        if !name.is_empty() && name.len() <= 32 && letters(&name) {
+            return Some(name);
+        }
+        let place = self.place("namespace");
+        let wanted = "1 to 32 letters, digits and underscores";
+        self.errors.push(format!("setting `namespace`{place} is `{name}`, not {wanted}"));
+        None
+    }
+
+    fn read<T: DeserializeOwned>(&mut self, key: &str, wanted: &str) -> Option<T> {
+        let value = self.figment.extract_inner::<T>(key);
+        if value.is_err() {
+            let place = self.place(key);
+            let found = self.figment.find_value(key).map_or_else(|_| "nothing".to_owned(), shown);
+            self.errors.push(format!("setting `{key}`{place} is {found}, not {wanted}"));
+        }
+        value.ok()
+    }
+
+    fn number(&mut self, key: &str, most: u16) -> Option<u16> {
+        let wanted = format!("a number from 1 to {most}");
+        let number = self.read::<u16>(key, &wanted)?;
+        if (1..=most).contains(&number) {
+            return Some(number);
+        }
+        let place = self.place(key);
+        self.errors.push(format!("setting `{key}`{place} is {number}, not {wanted}"));
+        None
+    }
+
+    fn place(&self, key: &str) -> String {
+        match self.figment.find_metadata(key) {
+            Some(found) => match &found.source {
+                Some(source) => format!(" in {source}"),
+                None if found.name.contains("environment") => {
+                    format!(" in GNOMON_{}", key.to_uppercase())
+                }
+                None => String::new(),
+            },
+            None => String::new(),
+        }
+    }
+}
+
+fn shown(value: figment::value::Value) -> String {
+    match value.into_string() {
+        Some(text) => format!("`{text}`"),
+        None => "of another kind".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(toml: &str) -> Result<Settings, Failure> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), toml).unwrap();
+        Settings::load(&Flags { config: Some(file.path().to_owned()), ..Flags::default() })
+    }
+
+    #[test]
+    fn a_file_overrides_the_defaults() {
+        let settings = load("http = \"127.0.0.1:9\"\npartitions = 8").unwrap();
+        assert_eq!(settings.http.port(), 9);
+        assert_eq!(settings.mqtt.port(), 1883);
+        assert_eq!(settings.partitions, 8);
+    }
+
+    #[test]
+    fn every_error_is_told_at_once() {
+        let Failure(lines) = load("htpp = 1\nmqtt = \"here\"\npartitions = 0").unwrap_err();
+        assert_eq!(lines.len(), 3, "{lines:#?}");
+        for part in ["`htpp`", "`mqtt`", "`partitions`"] {
+            assert!(lines.iter().any(|line| line.contains(part)), "{part} in {lines:#?}");
+        }
+    }
+}
