@@ -25,6 +25,12 @@ impl Random {
         (self.next() % bound as u64) as usize
     }
 
+    /// How many messages to take at once: most often one or two, eight at most.
+    pub(crate) fn batch(&mut self) -> usize {
+        let bound = 1 + self.below(8);
+        1 + self.below(bound)
+    }
+
     /// Whether something happens that happens so many times in a thousand.
     pub(crate) fn happens(&mut self, thousandths: usize) -> bool {
         self.below(1000) < thousandths

@@ -231,7 +231,7 @@ impl Consumer for RigConsumer {
     }
 
     async fn pull(&mut self, count_max: usize) -> Result<Vec<Delivery>, QueueError> {
-        let wanted = 1 + self.rig.lock().random.below(8);
+        let wanted = self.rig.lock().random.batch();
         let mut batch = remember(self.inner.pull(count_max.min(wanted)).await?);
         let positions: Vec<u64> = batch.iter().map(|one| one.position).collect();
         self.rig.trace(|| format!("    pull {} {positions:?}", self.log));

@@ -12,11 +12,11 @@ use crate::random::Random;
 pub(crate) const PARTITIONS: u16 = 2;
 /// The first moment of the simulated world, Unix milliseconds.
 pub(crate) const T0: i64 = 1_700_000_000_000;
-/// Devices of every world.
+/// Devices of every world, two in each partition.
 const DEVICES: [(&str, &str); 4] =
-    [("coldroom", "north"), ("coldroom", "south"), ("coldroom", "east"), ("machine", "press")];
+    [("coldroom", "north"), ("coldroom", "quay"), ("coldroom", "south"), ("machine", "mill")];
 /// Most messages of one device.
-const MESSAGES_MAX: usize = 9;
+const MESSAGES_MAX: usize = 12;
 
 /// What one message says.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,11 +71,11 @@ fn say(random: &mut Random, is_room: bool, now_ms: i64, connection: &mut usize) 
     match random.below(if is_room { 20 } else { 15 }) {
         0 => Said::NotJson,
         1 => Said::NoEnvelope,
-        2..=3 => {
+        2..=4 => {
             *connection += 1;
             Said::Presence { online: true, connection: *connection }
         }
-        4..=5 => {
+        5..=7 => {
             let ended = connection.saturating_sub(random.below(2));
             Said::Presence { online: false, connection: ended }
         }
