@@ -97,3 +97,30 @@ fn a_seed_decides_everything() {
         assert!(schedule() == schedule(), "seed {seed}");
     }
 }
+
+#[test]
+fn whatever_can_go_wrong_does() {
+    let telemetry = telemetry();
+    let mut all = Vec::new();
+    for seed in 0..20 {
+        let mut trace = Some(Vec::new());
+        live(&telemetry, seed, Broken::Nothing, &mut trace).unwrap();
+        all.extend(trace.unwrap_or_default());
+    }
+    for (line, part) in [
+        ("append torn telemetry", "a gateway's append done in part"),
+        ("append torn downlink", "effects sent in part"),
+        ("commit torn", "records written in part"),
+        ("Conflict", "a record that another worker wrote first"),
+        ("again", "messages delivered again"),
+        (" faults", "a call that fails before or after it took effect"),
+        ("give up", "a device that gives up"),
+        ("crash gateway", "a gateway that crashes"),
+        ("crash worker", "a worker that crashes"),
+        ("stop worker", "a worker that is asked to stop"),
+    ] {
+        let met = all.iter().filter(|one| one.contains(line)).count();
+        println!("{met:6} {part}");
+        assert!(met > 0, "never met: {part}");
+    }
+}

@@ -1,7 +1,7 @@
 //! The world under the faults: memory that tears writes, remembers what took effect, and breaks a
 //! promise of the ports when a control asks for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use gnomon_adapters::memory::MemoryConsumer;
@@ -55,6 +55,8 @@ struct Inner {
     effective: Effective,
     trace: Option<Vec<String>>,
     copies: u64,
+    /// What was delivered so far.
+    delivered: BTreeSet<(u16, u64)>,
 }
 
 /// Queue and store of one simulated world.
@@ -68,8 +70,8 @@ impl Rig {
     /// An empty world. `torn`: how many writes in a thousand are done in part.
     pub(crate) fn new(random: Random, torn: usize, broken: Broken, traced: bool) -> Self {
         let trace = traced.then(Vec::new);
-        let effective = Effective::default();
-        let inner = Inner { random, torn, broken, effective, trace, copies: 0 };
+        let (effective, delivered) = (Effective::default(), BTreeSet::new());
+        let inner = Inner { random, torn, broken, effective, trace, copies: 0, delivered };
         Self { memory: Memory::new(PARTITIONS), inner: Arc::new(Mutex::new(inner)) }
     }
 
@@ -126,6 +128,15 @@ impl Inner {
             keep
         };
         messages.into_iter().filter(keeps).collect()
+    }
+
+    /// Notes a delivery; whether any of it was delivered before.
+    fn is_again(&mut self, partition: u16, positions: &[u64]) -> bool {
+        let mut again = false;
+        for position in positions {
+            again |= !self.delivered.insert((partition, *position));
+        }
+        again
     }
 
     /// Gives each message of a stream that forgets an id that it never had.
@@ -234,7 +245,9 @@ impl Consumer for RigConsumer {
         let wanted = self.rig.lock().random.batch();
         let mut batch = remember(self.inner.pull(count_max.min(wanted)).await?);
         let positions: Vec<u64> = batch.iter().map(|one| one.position).collect();
-        self.rig.trace(|| format!("    pull {} {positions:?}", self.log));
+        let again = self.rig.lock().is_again(self.log.partition, &positions);
+        let again = if again { " again" } else { "" };
+        self.rig.trace(|| format!("    pull {} {positions:?}{again}", self.log));
         if self.rig.lock().breaks(Broken::AcknowledgesAtDelivery) {
             self.settle(&positions).await?;
         }
@@ -283,6 +296,7 @@ impl Store for Rig {
             let revision = |write: &Write| write.expected_revision + 1;
             return Ok(writes.iter().map(|one| Committed::Done { revision: revision(one) }).collect());
         }
+        self.trace(|| format!("    commit{} of {}", if torn { " torn" } else { "" }, writes.len()));
         let mut committed = Vec::with_capacity(writes.len());
         for write in writes {
             if torn && self.lock().random.happens(500) {

@@ -61,7 +61,7 @@ pub(crate) fn live(
     trace: &mut Option<Vec<String>>,
 ) -> Result<(), String> {
     let mut random = Random::new(seed, 2);
-    let torn = random.below(60);
+    let torn = random.below(150);
     let rig = Rig::new(Random::new(seed, 3), torn, broken, trace.is_some());
     let world = Faulty::new(rig.clone(), Plan::seeded(seed, odds(&mut random)));
     let script = script(seed);
@@ -93,11 +93,11 @@ fn odds(random: &mut Random) -> Odds {
     let scale = random.below(8) as u16;
     let mut below = |bound: u16| scale * random.below(usize::from(bound)) as u16 / 4;
     Odds {
-        before: below(80),
-        after: below(80),
-        full: below(30),
-        conflict: below(80),
-        late: below(150),
+        before: below(120),
+        after: below(120),
+        full: below(40),
+        conflict: below(120),
+        late: below(250),
         yields_max: 1 + below(3),
     }
 }
@@ -153,16 +153,16 @@ impl<'a> Run<'a> {
     /// Lets faults, crashes and chance do their work until the gateways have finished.
     async fn with_faults(&mut self) {
         for _ in 0..STEPS_MAX {
-            if self.gateways_finished() && self.random.happens(20) {
+            if self.gateways_finished() && self.random.happens(15) {
                 return;
             }
             let at = self.random.below(self.actors.len());
             match self.random.below(1000) {
-                0..12 => self.crash(at),
-                12..60 => self.start_if_dead(at),
-                60..70 => self.ask_to_stop(at),
-                70..80 => self.snapshot().await,
-                80..150 => self.pass_time().await,
+                0..35 => self.crash(at),
+                35..130 => self.start_if_dead(at),
+                130..138 => self.ask_to_stop(at),
+                138..146 => self.snapshot().await,
+                146..240 => self.pass_time().await,
                 _ => self.poll(at),
             }
         }
@@ -291,12 +291,15 @@ async fn send(
         if start >= messages.len() {
             return;
         }
+        for _ in 0..random.below(6) {
+            tokio::task::yield_now().await;
+        }
         let end = messages.len().min(start + 1 + random.below(4));
         // A retransmission after the acknowledgement got lost on its way to the device.
         let from = if random.happens(150) { start.saturating_sub(random.below(4)) } else { start };
         let batch: Vec<Message> = messages[from..end].iter().map(Spoken::message).collect();
         while world.append(batch.clone()).await.is_err() {
-            if random.happens(50) {
+            if random.happens(120) {
                 world.inner().trace(|| format!("    give up {}", messages[start].id));
                 *done.lock().unwrap() = end;
                 break;
