@@ -113,8 +113,11 @@ impl Device {
             .values()
             .map(|one| (&*one.alert, raised_by(&one.id), one.status == AlertStatus::Active))
             .collect();
-        let mut expected: Vec<_> =
-            self.alerts.iter().map(|(alert, (by, active))| (*alert, by.as_str(), *active)).collect();
+        let mut expected: Vec<_> = self
+            .alerts
+            .iter()
+            .map(|(alert, (by, active))| (*alert, by.as_str(), *active))
+            .collect();
         expected.sort_unstable();
         same("alerts", &alerts, &expected)?;
         same("time", &(record.presence.since_ms == 0 || record.presence.since_ms >= T0), &true)

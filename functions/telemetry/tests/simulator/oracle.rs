@@ -278,7 +278,8 @@ fn equation(
 ) -> Result<(), String> {
     let acknowledged: BTreeSet<(u16, u64)> = acknowledged.iter().copied().collect();
     let dead: BTreeSet<&str> = snapshot.dead.iter().map(String::as_str).collect();
-    let sent: BTreeSet<&str> = snapshot.told.iter().map(String::as_str).chain(dead.clone()).collect();
+    let sent: BTreeSet<&str> =
+        snapshot.told.iter().map(String::as_str).chain(dead.clone()).collect();
     for partition in 0..PARTITIONS {
         let (received, settled) = snapshot.received[usize::from(partition)];
         let (mut applied, mut buried, mut pending) = (0, 0, 0);
@@ -298,14 +299,20 @@ fn equation(
                 return Err(format!("{id} is acknowledged and not applied"));
             }
             if acked && !all_sent() {
-                return Err(format!("{id} is acknowledged before all of {:?} is sent", effects[id]));
+                return Err(format!(
+                    "{id} is acknowledged before all of {:?} is sent",
+                    effects[id]
+                ));
             }
         }
         let acked = acknowledged.iter().filter(|(of, _)| *of == partition).count() as u64;
         same("acknowledged", &acked, &settled)?;
         same("received", &(applied + buried + pending), &received)?;
         if pending > received - settled {
-            return Err(format!("{pending} neither applied nor dead, {} pending", received - settled));
+            return Err(format!(
+                "{pending} neither applied nor dead, {} pending",
+                received - settled
+            ));
         }
     }
     // What the records themselves say that they have applied.

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use gnomon_adapters::memory::MemoryConsumer;
 use gnomon_adapters::Memory;
+use gnomon_adapters::memory::MemoryConsumer;
 use gnomon_host::port::{
     Committed, Consumer, Counts, Delivery, Log, Message, Page, Queue, QueueError, Store,
     StoreError, Stored, Stream, Write,
@@ -187,7 +187,9 @@ impl Queue for Rig {
             inner.forget(&mut messages);
             torn
         };
-        self.trace(|| format!("    append{} {}", if torn { " torn" } else { "" }, shown(&messages)));
+        self.trace(|| {
+            format!("    append{} {}", if torn { " torn" } else { "" }, shown(&messages))
+        });
         self.memory.append(messages).await?;
         if torn { Err(QueueError::Unavailable { reason: "torn".into() }) } else { Ok(()) }
     }
@@ -294,7 +296,10 @@ impl Store for Rig {
         };
         if lost {
             let revision = |write: &Write| write.expected_revision + 1;
-            return Ok(writes.iter().map(|one| Committed::Done { revision: revision(one) }).collect());
+            return Ok(writes
+                .iter()
+                .map(|one| Committed::Done { revision: revision(one) })
+                .collect());
         }
         self.trace(|| format!("    commit{} of {}", if torn { " torn" } else { "" }, writes.len()));
         let mut committed = Vec::with_capacity(writes.len());

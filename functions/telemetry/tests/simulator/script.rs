@@ -127,7 +127,9 @@ impl Spoken {
                 json!({ "time": time_ms, "values": values }).to_string().into_bytes()
             }
             Said::Compressor { on } => json!({ "compressor": i64::from(*on) }).to_string().into(),
-            Said::CompressorFault => json!({ "code": self.number, "detail": "hot" }).to_string().into(),
+            Said::CompressorFault => {
+                json!({ "code": self.number, "detail": "hot" }).to_string().into()
+            }
             Said::NotJson => b"{oops".to_vec(),
             Said::Limits | Said::NoEnvelope | Said::Presence { .. } => Vec::new(),
         }
