@@ -31,6 +31,8 @@ pub(crate) struct Device {
     version: u64,
     /// Tenths of a degree, label, and when they were measured.
     measured: Option<(i64, String, i64)>,
+    /// When the compressor's state was measured.
+    compressor_ms: i64,
     connection: Option<usize>,
     /// Alert to the message that raised it, and whether it is active.
     alerts: BTreeMap<&'static str, (String, bool)>,
@@ -50,7 +52,13 @@ impl Device {
             }
             Said::Compressor { on } => {
                 self.version += 1;
-                self.judge(spoken, "compressor_fault", false, *on);
+                // Sent again after a later one, it may come late.
+                if spoken.received_at_ms < self.compressor_ms {
+                    self.late += 1;
+                } else {
+                    self.compressor_ms = spoken.received_at_ms;
+                    self.judge(spoken, "compressor_fault", false, *on);
+                }
             }
             Said::CompressorFault => self.judge(spoken, "compressor_fault", true, false),
             Said::Limits => {}

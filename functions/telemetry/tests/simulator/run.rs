@@ -42,6 +42,8 @@ struct Actor {
     role: Role,
     /// None while it is dead.
     life: Option<Life>,
+    /// How often it is passed over when it is its turn, in thousandths.
+    slowness: usize,
 }
 
 /// A world and its schedule.
@@ -51,6 +53,8 @@ struct Run<'a> {
     actors: Vec<Actor>,
     random: Random,
     snapshots: Vec<Snapshot>,
+    /// How often time passes, in thousandths of the steps.
+    time_odds: usize,
 }
 
 /// Lives one seed and judges it. Gives what is wrong with it.
@@ -115,14 +119,15 @@ impl<'a> Run<'a> {
             let messages = Arc::new(mix(&mut random, devices));
             let done = Arc::default();
             let role = Role::Gateway { messages, done, random: Random::new(random.next(), 4) };
-            actors.push(Actor { name: format!("gateway {number}"), role, life: None });
+            actors.push(Actor { name: format!("gateway {number}"), role, life: None, slowness: 0 });
         }
         for slot in 0..PARTITIONS * WORKERS {
             let (partition, stop) = (slot / WORKERS, CancellationToken::new());
             let role = Role::Worker { partition, stop };
-            actors.push(Actor { name: format!("worker {slot}"), role, life: None });
+            actors.push(Actor { name: format!("worker {slot}"), role, life: None, slowness: 0 });
         }
-        let mut run = Self { telemetry, world, actors, random, snapshots: Vec::new() };
+        let (snapshots, time_odds) = (Vec::new(), 5 + random.below(120));
+        let mut run = Self { telemetry, world, actors, random, snapshots, time_odds };
         (0..run.actors.len()).for_each(|at| run.start(at));
         run
     }
@@ -156,13 +161,17 @@ impl<'a> Run<'a> {
             if self.gateways_finished() && self.random.happens(15) {
                 return;
             }
+            if self.random.happens(self.time_odds) {
+                self.pass_time().await;
+            }
             let at = self.random.below(self.actors.len());
             match self.random.below(1000) {
                 0..35 => self.crash(at),
                 35..130 => self.start_if_dead(at),
                 130..138 => self.ask_to_stop(at),
                 138..146 => self.snapshot().await,
-                146..240 => self.pass_time().await,
+                146..160 => self.actors[at].slowness = [0, 0, 500, 980][self.random.below(4)],
+                _ if self.random.happens(self.actors[at].slowness) => {}
                 _ => self.poll(at),
             }
         }
@@ -286,12 +295,14 @@ async fn send(
     done: Arc<Mutex<usize>>,
     mut random: Random,
 ) {
+    // Some send as fast as they can, some let workers wait.
+    let pause_max = [2, 6, 40][random.below(3)];
     loop {
         let start = *done.lock().unwrap();
         if start >= messages.len() {
             return;
         }
-        for _ in 0..random.below(6) {
+        for _ in 0..random.below(pause_max) {
             tokio::task::yield_now().await;
         }
         let end = messages.len().min(start + 1 + random.below(4));

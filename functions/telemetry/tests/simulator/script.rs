@@ -51,34 +51,43 @@ pub(crate) struct Spoken {
 /// The messages of one seed, device by device.
 pub(crate) fn script(seed: u64) -> Vec<Vec<Spoken>> {
     let mut random = Random::new(seed, 1);
-    DEVICES.iter().map(|(product, name)| of_device(&mut random, product, name)).collect()
+    // In some lives devices do little else than to come and go.
+    let restless = if random.happens(250) { 850 } else { 0 };
+    DEVICES.iter().map(|(product, name)| of_device(&mut random, restless, product, name)).collect()
 }
 
-fn of_device(random: &mut Random, product: &str, name: &str) -> Vec<Spoken> {
+fn of_device(random: &mut Random, restless: usize, product: &str, name: &str) -> Vec<Spoken> {
     let device = DeviceKey::parse(product, name).unwrap();
     let mut connection = 0;
     let count = 3 + random.below(MESSAGES_MAX - 2);
     let spoken = (0..count).map(|number| {
         let received_at_ms = T0 + 1000 * number as i64;
-        let said = say(random, product == "coldroom", received_at_ms, &mut connection);
+        let said = if random.happens(restless) {
+            presence(random, &mut connection)
+        } else {
+            say(random, product == "coldroom", received_at_ms, &mut connection)
+        };
         let id = format!("{name}-{number}");
         Spoken { id, device: device.clone(), number, received_at_ms, said }
     });
     spoken.collect()
 }
 
+/// A connection that begins, or the end of the newest one or of the one before.
+fn presence(random: &mut Random, connection: &mut usize) -> Said {
+    if random.happens(500) {
+        *connection += 1;
+        return Said::Presence { online: true, connection: *connection };
+    }
+    let ended = connection.saturating_sub(random.below(2));
+    Said::Presence { online: false, connection: ended }
+}
+
 fn say(random: &mut Random, is_room: bool, now_ms: i64, connection: &mut usize) -> Said {
     match random.below(if is_room { 20 } else { 15 }) {
         0 => Said::NotJson,
         1 => Said::NoEnvelope,
-        2..=4 => {
-            *connection += 1;
-            Said::Presence { online: true, connection: *connection }
-        }
-        5..=7 => {
-            let ended = connection.saturating_sub(random.below(2));
-            Said::Presence { online: false, connection: ended }
-        }
+        2..=5 => presence(random, connection),
         15 | 16 => Said::CompressorFault,
         17 | 18 => Said::Compressor { on: random.happens(700) },
         19 => Said::Limits,
