@@ -28,12 +28,14 @@ pub async fn work<F: Function, S: Store, Q: Queue>(
     stop: CancellationToken,
 ) {
     let log = Log { stream: F::STREAM, partition };
-    let mut driver = Driver::new(store, queue.clone(), watch);
     let mut pause = PAUSE.0;
     while !stop.is_cancelled() {
         match queue.consume(log).await {
             Ok(mut consumer) => {
                 let source = Source { log, log_id: consumer.log_id().to_owned() };
+                // Made anew: before this consumer another worker may have had the partition, and
+                // an input that changes nothing is settled without asking the store.
+                let mut driver = Driver::new(store.clone(), queue.clone(), watch.clone());
                 match consume(&function, &source, &mut consumer, &mut driver, &stop).await {
                     Ok(()) | Err(QueueError::Closed) => return,
                     Err(error) => warn!(%log, error = %error, "consume"),
