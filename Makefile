@@ -3,7 +3,7 @@
 # With CI=true the committed lock file is used as it is.
 LOCKED := $(if $(CI),--locked)
 
-.PHONY: help run build check test lint fmt bench up down setup clean
+.PHONY: help run build check test lint fmt bench faults up down setup clean
 help:  ## list the verbs
 	@sed -n 's/^\([a-z]*\): [^#]*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
 # Optimised: the first build takes longer once, but what a newcomer then sees is the real speed.
@@ -19,6 +19,10 @@ lint:  ## formatting, clippy without warnings, licences and advisories (if cargo
 	@tests/lint.sh $(LOCKED)
 fmt:   ## format the code
 	@cargo fmt --all
+faults: ## let every part of a deployment on NATS and Redis fail, ROUNDS times (default 5)
+	@tests/setup.sh
+	@cargo build $(LOCKED) --workspace --all-targets
+	@FAULT_ROUNDS=$(or $(ROUNDS),5) TESTED_GNOMON=target/debug/gnomon cargo test $(LOCKED) --package gnomon-tests --test faults -- --nocapture
 bench: ## measure messages per second and per CPU-second, latency, memory (docs/benchmarks.md)
 	@cargo build $(LOCKED) --release --package gnomon
 	@cargo run $(LOCKED) --release --package gnomon-tests --bin bench -- $(ARGS)

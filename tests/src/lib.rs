@@ -10,3 +10,4 @@ pub mod random;
 pub mod server;
 pub mod stack;
 pub mod wire;
+pub mod worker;

@@ -32,6 +32,7 @@ pub async fn work<F: Function, S: Store, Q: Queue>(
     while !stop.is_cancelled() {
         match queue.consume(log).await {
             Ok(mut consumer) => {
+                pause = PAUSE.0;
                 let source = Source { log, log_id: consumer.log_id().to_owned() };
                 // Made anew: before this consumer another worker may have had the partition, and
                 // an input that changes nothing is settled without asking the store.

@@ -50,7 +50,10 @@ fn attacks_are_cut_off_and_the_message_is_applied() {
             let outcome = report(&rules, Default::default(), &warm());
             assert!(start.elapsed() < CUT_OFF_MAX, "{attack}: {:?}", start.elapsed());
             let (at, message) = failure(&outcome);
-            assert!(message.to_lowercase().contains(&reason.to_lowercase()), "{attack}: {message}");
+            // On a busy machine the deadline may come before the last operation.
+            let late = *reason == "operations" && message.contains("ran longer than");
+            let expected = message.to_lowercase().contains(&reason.to_lowercase());
+            assert!(expected || late, "{attack}: {message}");
             assert!(at.starts_with("r.rhai:"), "{attack}: {at}");
             assert_eq!(outcome.record.shadow.reported["temperature"], 9.5, "{attack}");
             assert!(outcome.outgoing.is_empty() && outcome.record.rules.is_empty(), "{attack}");

@@ -106,6 +106,8 @@ impl Shelf {
                 return;
             }
         };
+        // What changed before the folders were watched.
+        self.reread();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,

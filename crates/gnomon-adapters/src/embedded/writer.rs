@@ -29,14 +29,16 @@ pub(super) struct Writer {
     row: Vec<u8>,
 }
 
+/// Records that readers are to see: key and value.
+type Written = HashMap<String, Bytes>;
+
 /// What a frame will answer once it is durable.
 struct Answers {
     appends: Vec<Result<(), QueueError>>,
     commits: Vec<Vec<Committed>>,
     /// Places of the logs that have something to publish.
     touched: Vec<usize>,
-    /// Records that readers are to see.
-    written: HashMap<String, Bytes>,
+    written: Written,
 }
 
 /// Lets go of all who wait if the writer ends in whatever way.
@@ -134,8 +136,8 @@ impl Writer {
     fn commit(
         &mut self,
         commits: &mut [Commit],
-    ) -> Result<(Vec<Vec<Committed>>, HashMap<String, Bytes>), Failure> {
-        let mut written: HashMap<String, Bytes> = HashMap::new();
+    ) -> Result<(Vec<Vec<Committed>>, Written), Failure> {
+        let mut written = Written::new();
         self.row.clear();
         let mut one = |row: RecordRow| -> Result<Committed, Failure> {
             let found = match written.get(&row.key) {
