@@ -16,15 +16,22 @@ pub(crate) struct Problem {
     status: StatusCode,
     detail: String,
     more: Value,
+    offer: Option<(HeaderName, HeaderValue)>,
 }
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), more: Value::Null }
+        Self { status, detail: detail.into(), more: Value::Null, offer: None }
     }
 
     pub(crate) fn with(mut self, more: Value) -> Self {
         self.more = more;
+        self
+    }
+
+    /// Adds the header that says what would be accepted.
+    pub(crate) fn offering(mut self, header: &'static str, kinds: &'static str) -> Self {
+        self.offer = Some((HeaderName::from_static(header), HeaderValue::from_static(kinds)));
         self
     }
 }
@@ -48,11 +55,7 @@ impl IntoResponse for Problem {
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        if self.status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
-            let accepted =
-                HeaderValue::from_static("application/merge-patch+json, application/json");
-            headers.insert(HeaderName::from_static("accept-patch"), accepted);
-        }
+        headers.extend(self.offer.map(|(name, value)| (Some(name), value)));
         response
     }
 }

@@ -251,7 +251,8 @@ async fn a_call_carries_inputs_and_time_to_the_function() {
         ("defrost?timeout_ms=3000", r#"{"minutes":5}"#, "defrost", json!({ "minutes": 5 }), 3000),
         ("a%20b", "", "a b", json!({}), 8000),
     ] {
-        let asked = served.begin(&format!("POST {ROOM}/calls/{path}"), "", body);
+        let kind = if body.is_empty() { "" } else { JSON };
+        let asked = served.begin(&format!("POST {ROOM}/calls/{path}"), kind, body);
         let envelope = taken(&mut calls).await;
         let (service, inputs) = (service.to_owned(), object(inputs));
         assert_eq!(envelope.what, What::Call { service, inputs, timeout_ms });
@@ -293,6 +294,16 @@ async fn a_call_that_is_wrong_in_itself_is_refused_before_the_queue() {
         let response = served.ask(&format!("POST {ROOM}/{path}"), "", body).await;
         assert_eq!(response.status, status, "{path:.40} {body:.40}: {}", response.body);
         assert!(!response.detail().is_empty());
+    }
+    for kind in ["text/plain", "application/x-www-form-urlencoded", "application/merge-patch+json"]
+    {
+        let headers = format!("content-type: {kind}\r\n");
+        for body in ["{}", ""] {
+            let response = served.ask(&format!("POST {ROOM}/calls/a"), &headers, body).await;
+            assert_eq!(response.status, 415, "{kind}: {}", response.body);
+            assert_eq!(response.header("accept-post"), Some("application/json"));
+            assert!(response.detail().contains(kind), "{}", response.detail());
+        }
     }
     let log = Log { stream: Stream::Calls, partition: key("room-1").partition(PARTITIONS) };
     assert_eq!(served.memory.counts(log).await.unwrap().appended, 0);
