@@ -12,6 +12,7 @@ mod etag;
 mod extract;
 mod listen;
 mod problem;
+mod replay;
 mod route;
 mod shadow;
 mod steady;

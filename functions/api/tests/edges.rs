@@ -448,6 +448,42 @@ async fn a_damaged_dead_letter_hides_no_other() {
 }
 
 #[tokio::test]
+async fn a_replay_appends_the_envelope_once() {
+    let served = served(vec![]).await;
+    let topic = "devices/coldroom/room-1/telemetry".to_owned();
+    let what = What::Published { topic, payload: b"{\"a\":1}"[..].into(), packet: None };
+    let id = EnvelopeId::parse("e-1").unwrap();
+    let envelope = Envelope { id, device: key("room-1"), received_at_ms: 1000, what };
+    let reject = Reject::new(RejectKind::Invalid, "why");
+    let letter = DeadLetter::new(&envelope, &reject, "telemetry", "telemetry/0@x/1");
+    served.bury(vec![b"garbage".to_vec(), letter.encode().into_bytes()]).await;
+    for _ in 0..2 {
+        let response = served.ask("POST /v1/dead/2/replay", "", "").await;
+        assert_eq!((response.status, &response.body["id"]), (202, &json!("replay-2-e-1")));
+    }
+    let mut telemetry = served.function(Stream::Telemetry).await;
+    let batch = in_time(telemetry.pull(10)).await.unwrap();
+    assert_eq!(batch.len(), 1);
+    let id = EnvelopeId::parse("replay-2-e-1").unwrap();
+    assert_eq!(Envelope::decode(&batch[0].body).unwrap(), Envelope { id, ..envelope });
+    for (path, status) in [("1", 409), ("3", 404), ("0", 404), ("x", 400)] {
+        let response = served.ask(&format!("POST /v1/dead/{path}/replay"), "", "").await;
+        assert_eq!(response.status, status, "{path}: {}", response.body);
+        assert!(!response.detail().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_is_no_longer_kept_is_gone() {
+    let bounds = QueueBounds { dead: LogBounds::newest(2, 1 << 20), ..QueueBounds::default() };
+    let served = serve_memory(Memory::with_bounds(PARTITIONS, &bounds)).await;
+    served.bury(vec![b"garbage".to_vec(); 5]).await;
+    for line in ["GET /v1/dead/1", "POST /v1/dead/1/replay"] {
+        assert_eq!(served.ask(line, "", "").await.status, 410, "{line}");
+    }
+}
+
+#[tokio::test]
 async fn a_page_of_large_dead_letters_ends_early_and_loses_none() {
     let served = served(vec![]).await;
     served.bury(vec![vec![b'x'; 1 << 20]; 7]).await;
