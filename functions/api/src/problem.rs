@@ -16,7 +16,7 @@ pub(crate) struct Problem {
     status: StatusCode,
     detail: String,
     more: Value,
-    offer: Option<(HeaderName, HeaderValue)>,
+    offer: Option<(&'static str, &'static str)>,
 }
 
 impl Problem {
@@ -31,7 +31,7 @@ impl Problem {
 
     /// Adds the header that says what would be accepted.
     pub(crate) fn offering(mut self, header: &'static str, kinds: &'static str) -> Self {
-        self.offer = Some((HeaderName::from_static(header), HeaderValue::from_static(kinds)));
+        self.offer = Some((header, kinds));
         self
     }
 }
@@ -55,7 +55,9 @@ impl IntoResponse for Problem {
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        headers.extend(self.offer.map(|(name, value)| (Some(name), value)));
+        if let Some((name, kinds)) = self.offer {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(kinds));
+        }
         response
     }
 }
