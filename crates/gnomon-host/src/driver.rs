@@ -302,7 +302,8 @@ fn address(outgoing: Outgoing, device: Option<&DeviceKey>) -> Message {
 fn too_large(message: &Message, most: usize) -> Message {
     const SHOWN_BYTES: usize = 1024;
     let (log, bytes) = (message.log, message.body.len());
-    let reason = format!("effect {} of {bytes} bytes for {log}: the queue takes {most}", message.id);
+    let reason =
+        format!("effect {} of {bytes} bytes for {log}: the queue takes {most}", message.id);
     error!(log = %log, bytes, most, id = message.id, "effect is too large for the queue");
     let reject = Reject::new(RejectKind::Internal, reason);
     let shown = message.body.slice(..bytes.min(SHOWN_BYTES));

@@ -248,8 +248,10 @@ impl<'a> Turn<'a> {
     }
 
     fn rule_desires(&mut self, patch: &Object) -> Result<(), String> {
-        let patch =
-            self.model.accept_desired(patch).map_err(|faults| sentence("desire", &faults))?;
+        let patch = self
+            .model
+            .accept_desired_onto(&self.record.shadow.desired, patch)
+            .map_err(|faults| sentence("desire", &faults))?;
         self.desire(&patch);
         Ok(())
     }

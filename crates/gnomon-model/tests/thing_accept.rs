@@ -206,6 +206,33 @@ fn a_desired_patch_may_delete_a_member_but_not_an_item() {
 }
 
 #[test]
+fn what_is_desired_may_be_deleted_whatever_the_model_says() {
+    let model = of(&json!({"type":"struct","specs":[
+        {"identifier":"on","dataType":{"type":"bool"}},
+        {"identifier":"n","dataType":{"type":"int"}}]}));
+    let desired = object(json!({"p": {"n": 1, "old": 2}, "gone": 3, "pair": {"a": 1, "b": 2}}));
+    for (patch, then) in [
+        (json!({"gone": null}), Ok(json!({"gone": null}))),
+        (json!({"p": null, "pair": null}), Ok(json!({"p": null, "pair": null}))),
+        (json!({"p": {"old": null}}), Ok(json!({"p": {"old": null}}))),
+        (json!({"p": {"old": null, "on": 1}}), Ok(json!({"p": {"old": null, "on": true}}))),
+        (json!({"pair": {"a": null}}), Ok(json!({"pair": {"a": null}}))),
+        (json!({"gone": 3}), Err("gone")),
+        (json!({"pair": {"a": null, "b": 3}}), Err("pair")),
+        (json!({"p": {"old": 3}}), Err("p.old")),
+        (json!({"p": {"never": null}}), Err("p.never")),
+        (json!({"never": null}), Err("never")),
+    ] {
+        let found = model.accept_desired_onto(&desired, &object(patch.clone()));
+        let found = found.map_err(|faults| faults[0].identifier.clone());
+        assert_eq!(found, then.map(object).map_err(str::to_owned), "{patch}");
+    }
+    let read_only = object(json!({"door": 1}));
+    let deletion = object(json!({"door": null}));
+    assert_eq!(coldroom().accept_desired_onto(&read_only, &deletion), Ok(deletion));
+}
+
+#[test]
 fn an_event_or_a_reply_keeps_what_fits() {
     let model = coldroom();
     let outputs = object(json!({"code": 7.0, "detail": 1, "other": 2}));

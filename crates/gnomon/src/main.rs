@@ -1,6 +1,7 @@
 //! The command line: run, check, device, dead, simulate.
 
 mod check;
+mod dead;
 mod gauges;
 mod publisher;
 mod remote;
@@ -33,10 +34,10 @@ enum Verb {
         #[command(subcommand)]
         verb: remote::DeviceVerb,
     },
-    /// Look at messages that can never be applied, of a running Gnomon.
+    /// Look at messages that can never be applied, of a running Gnomon, and replay them.
     Dead {
         #[command(subcommand)]
-        verb: remote::DeadVerb,
+        verb: dead::DeadVerb,
     },
     /// Play a time series from a CSV file as one device, over MQTT.
     Simulate(simulate::Simulate),
@@ -47,7 +48,7 @@ fn main() -> ExitCode {
         Verb::Run(flags) => run::run(&flags),
         Verb::Check(flags) => check::check(&flags),
         Verb::Device { verb } => remote::device(&verb),
-        Verb::Dead { verb } => remote::dead(&verb),
+        Verb::Dead { verb } => dead::dead(&verb),
         Verb::Simulate(simulate) => simulate::simulate(&simulate),
     })
 }

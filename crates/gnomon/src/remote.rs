@@ -1,7 +1,8 @@
-//! `gnomon device` and `gnomon dead`: what a running Gnomon knows, over its HTTP interface.
+//! `gnomon device`, and how a running Gnomon is asked over its HTTP interface.
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
+use ureq::http::Response;
 
 use gnomon_run::Failure;
 
@@ -35,22 +36,6 @@ pub(crate) enum DeviceVerb {
     },
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum DeadVerb {
-    /// List messages that can never be applied, oldest first
-    List {
-        #[command(flatten)]
-        remote: Remote,
-    },
-    /// Show one of them
-    Show {
-        /// Its position, as `list` prints it
-        position: u64,
-        #[command(flatten)]
-        remote: Remote,
-    },
-}
-
 /// Runs `gnomon device …`.
 pub(crate) fn device(verb: &DeviceVerb) -> Result<(), Failure> {
     match verb {
@@ -66,17 +51,6 @@ pub(crate) fn device(verb: &DeviceVerb) -> Result<(), Failure> {
     }
 }
 
-/// Runs `gnomon dead …`.
-pub(crate) fn dead(verb: &DeadVerb) -> Result<(), Failure> {
-    match verb {
-        DeadVerb::List { remote } => list_dead(remote),
-        DeadVerb::Show { position, remote } => {
-            print_pretty(&remote.get(&format!("/v1/dead/{position}"))?);
-            Ok(())
-        }
-    }
-}
-
 fn list_devices(product: Option<&str>, remote: &Remote) -> Result<(), Failure> {
     let filter = product.map(|product| format!("product={}", escape(product))).unwrap_or_default();
     remote.each_page("/v1/devices", &filter, "devices", |device| {
@@ -84,25 +58,26 @@ fn list_devices(product: Option<&str>, remote: &Remote) -> Result<(), Failure> {
     })
 }
 
-fn list_dead(remote: &Remote) -> Result<(), Failure> {
-    remote.each_page("/v1/dead", "", "dead", |letter| {
-        let device = &letter["envelope"]["device"];
-        let device = format!("{}/{}", text(&device["product"]), text(&device["device"]));
-        println!(
-            "{:>8}  {:<16}  {device:<32}  {}",
-            text(&letter["position"]),
-            text(&letter["kind"]),
-            text(&letter["reason"]),
-        );
-    })
-}
-
 impl Remote {
-    fn get(&self, path: &str) -> Result<Value, Failure> {
+    /// Asks for a document.
+    pub(crate) fn get(&self, path: &str) -> Result<Value, Failure> {
+        self.ask(path, |agent, url| agent.get(url).call())
+    }
+
+    /// Asks for something to be done, of which the path says all.
+    pub(crate) fn post(&self, path: &str) -> Result<Value, Failure> {
+        self.ask(path, |agent, url| agent.post(url).send_empty())
+    }
+
+    fn ask(
+        &self,
+        path: &str,
+        request: impl Fn(&ureq::Agent, &str) -> Result<Response<ureq::Body>, ureq::Error>,
+    ) -> Result<Value, Failure> {
         let url = format!("http://{}{path}", self.http);
         let agent: ureq::Agent =
             ureq::Agent::config_builder().http_status_as_error(false).build().into();
-        let mut response = agent.get(&url).call().map_err(|error| {
+        let mut response = request(&agent, &url).map_err(|error| {
             Failure::new(format!("ask {url}: {error}; is `gnomon run` running?"))
         })?;
         let body = response
@@ -118,8 +93,17 @@ impl Remote {
         Err(Failure::new(format!("{path}: {title}: {detail}")))
     }
 
+    /// Prints one document: as JSON, or as `lay_out` does.
+    pub(crate) fn print(&self, document: &Value, lay_out: impl Fn(&Value) -> String) {
+        if self.json {
+            print_pretty(document);
+        } else {
+            println!("{}", lay_out(document));
+        }
+    }
+
     /// Prints every item of a listing: as JSON, one a line, or as `print` does.
-    fn each_page(
+    pub(crate) fn each_page(
         &self,
         path: &str,
         filter: &str,
@@ -149,7 +133,8 @@ fn print_pretty(document: &Value) {
     println!("{document:#}");
 }
 
-fn text(value: &Value) -> String {
+/// The value for people: a text without quotes, a dash for nothing.
+pub(crate) fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),

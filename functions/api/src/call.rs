@@ -4,17 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
-use bytes::Bytes;
+use axum::http::{HeaderMap, StatusCode};
 use gnomon_host::port::{Queue, Store, Stream};
 use gnomon_model::{Answer, What};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::Shared;
-use crate::extract::{Named, append, bad, envelope, object};
+use crate::extract::{INPUTS, Named, Received, append, bad, envelope, expect_kind, object};
 use crate::problem::Problem;
 
 /// How long a call waits if the request does not say, and at most, milliseconds.
@@ -39,9 +38,11 @@ pub(crate) async fn call<S: Store, Q: Queue>(
     Named(device): Named,
     Path(Service { service }): Path<Service>,
     query: Result<Query<Timeout>, QueryRejection>,
-    body: Result<Bytes, BytesRejection>,
+    headers: HeaderMap,
+    body: Result<Received, Problem>,
 ) -> Result<Json<Value>, Problem> {
     let timeout_ms = timeout(query)?;
+    expect_kind(&headers, &INPUTS)?;
     if service.chars().count() > SERVICE_MAX {
         return Err(bad(format!("the service's name is longer than {SERVICE_MAX} characters")));
     }

@@ -67,14 +67,21 @@ pub(crate) async fn show<S: Store, Q: Queue>(
     position: Result<Path<u64>, PathRejection>,
 ) -> Result<Json<Value>, Problem> {
     let Path(position) = position.map_err(|error| bad(error.body_text()))?;
-    let found = shared.api.queue.read(LOG, position, 1).await?;
-    match found.first().filter(|letter| letter.position == position) {
-        Some(letter) => Ok(Json(shown(letter))),
-        None => {
-            let detail = format!("no dead letter stands at position {position}");
-            Err(Problem::new(StatusCode::NOT_FOUND, detail))
+    Ok(Json(shown(&find(&shared.api.queue, position).await?)))
+}
+
+/// Finds the letter at a position: 410 when the log held it and has given it up, 404 when it never
+/// did.
+pub(crate) async fn find<Q: Queue>(queue: &Q, position: u64) -> Result<Delivery, Problem> {
+    let next = queue.read(LOG, position, 1).await?.into_iter().next();
+    let (status, detail) = match next {
+        Some(letter) if letter.position == position => return Ok(letter),
+        Some(_) if position > 0 => {
+            (StatusCode::GONE, format!("the dead letter at position {position} is no longer kept"))
         }
-    }
+        _ => (StatusCode::NOT_FOUND, format!("no dead letter stands at position {position}")),
+    };
+    Err(Problem::new(status, detail))
 }
 
 fn shown(delivery: &Delivery) -> Value {

@@ -1,20 +1,32 @@
 //! What a request names: a device, a body; and the envelope that is made of it.
 
+use std::sync::Arc;
+
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{FromRequestParts, RawPathParams};
+use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
-use gnomon_host::port::{Log, Message, Queue, Stream};
+use gnomon_host::port::{Log, Message, Queue, Store, Stream};
 use gnomon_host::watch::now_ms;
 use gnomon_model::{DeviceKey, DeviceName, Envelope, EnvelopeId, Object, ProductKey, What, json};
 
+use crate::Shared;
 use crate::problem::Problem;
 
 /// Largest body of a request, bytes.
 pub(crate) const BODY_BYTES_MAX: usize = 64 * 1024;
+/// What a body may be, and the header by which a refusal says so.
+pub(crate) struct Kinds {
+    offer: &'static str,
+    listed: &'static str,
+}
+
 /// Content types of a patch.
-const MERGE_PATCH: [&str; 2] = ["application/merge-patch+json", "application/json"];
+pub(crate) const PATCHES: Kinds =
+    Kinds { offer: "accept-patch", listed: "application/merge-patch+json, application/json" };
+/// Content type of a call's inputs.
+pub(crate) const INPUTS: Kinds = Kinds { offer: "accept-post", listed: "application/json" };
 
 /// The problem of a request that is wrong in itself.
 pub(crate) fn bad(detail: impl Into<String>) -> Problem {
@@ -56,9 +68,27 @@ pub(crate) fn parse_key(text: &str) -> Result<DeviceKey, Problem> {
     Ok(DeviceKey { product: parse_product(product)?, device: parse_device(device)? })
 }
 
+/// The body of a request, which came in time and is not too large.
+pub(crate) struct Received(Bytes);
+
+impl<S: Store, Q: Queue> FromRequest<Arc<Shared<S, Q>>> for Received {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, shared: &Arc<Shared<S, Q>>) -> Result<Self, Problem> {
+        let time = shared.limits.body_max;
+        match tokio::time::timeout(time, Bytes::from_request(request, shared)).await {
+            Ok(body) => Ok(Self(body.map_err(unread)?)),
+            Err(_) => {
+                let detail = format!("the body did not arrive within {} ms", time.as_millis());
+                Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail))
+            }
+        }
+    }
+}
+
 /// Reads a JSON object; no body is an empty one.
-pub(crate) fn object(body: Result<Bytes, BytesRejection>) -> Result<Object, Problem> {
-    let body = body.map_err(unread)?;
+pub(crate) fn object(body: Result<Received, Problem>) -> Result<Object, Problem> {
+    let Received(body) = body?;
     if body.is_empty() {
         return Ok(Object::new());
     }
@@ -73,17 +103,17 @@ fn unread(error: BytesRejection) -> Problem {
     Problem::new(status, error.body_text())
 }
 
-/// Refuses a body that says it is something else than a JSON merge patch, or plain JSON.
-pub(crate) fn expect_merge_patch(headers: &HeaderMap) -> Result<(), Problem> {
+/// Refuses a body that says it is of another kind; one that says nothing is taken as JSON.
+pub(crate) fn expect_kind(headers: &HeaderMap, kinds: &Kinds) -> Result<(), Problem> {
     let Some(given) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
     let given = given.to_str().unwrap_or_default();
     let essence = given.split(';').next().unwrap_or_default().trim();
-    if MERGE_PATCH.iter().any(|kind| essence.eq_ignore_ascii_case(kind)) {
+    if kinds.listed.split(", ").any(|kind| essence.eq_ignore_ascii_case(kind)) {
         return Ok(());
     }
-    let detail =
-        format!("content-type is `{given:.80}`: use {} or {}", MERGE_PATCH[0], MERGE_PATCH[1]);
-    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail))
+    let detail = format!("content-type is `{given:.80}`: use one of {}", kinds.listed);
+    let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail);
+    Err(problem.offering(kinds.offer, kinds.listed))
 }
 
 /// Makes the envelope of a request; the clock is read here, once.

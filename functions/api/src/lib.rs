@@ -10,9 +10,12 @@ mod dead;
 mod device;
 mod etag;
 mod extract;
+mod listen;
 mod problem;
+mod replay;
 mod route;
 mod shadow;
+mod steady;
 
 use std::sync::Arc;
 
@@ -24,7 +27,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
+pub use crate::listen::Limits;
+
 use crate::answers::Answers;
+use crate::listen::listen;
 use crate::route::REQUEST_MAX;
 
 /// What the interface stands on.
@@ -43,35 +49,44 @@ pub struct Api<S, Q> {
 struct Shared<S, Q> {
     api: Api<S, Q>,
     answers: Answers,
+    limits: Limits,
+}
+
+/// Serves within the default [`Limits`]; see [`serve_within`].
+///
+/// # Errors
+/// None as yet: a listener that fails is asked again.
+pub async fn serve<S: Store, Q: Queue>(
+    listener: TcpListener,
+    api: Api<S, Q>,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    serve_within(Limits::default(), listener, api, stop).await;
+    Ok(())
 }
 
 /// Serves until `stop` is cancelled, then lets running requests end, for as long as the longest of
 /// them may take; a connection that is still open after that is cut.
 ///
 /// Dropping the future stops at once.
-///
-/// # Errors
-/// The listener failed.
-pub async fn serve<S: Store, Q: Queue>(
+pub async fn serve_within<S: Store, Q: Queue>(
+    limits: Limits,
     listener: TcpListener,
     api: Api<S, Q>,
     stop: CancellationToken,
-) -> std::io::Result<()> {
+) {
     let answers = Answers::default();
     let hearing = answers.clone().hear(api.queue.clone());
     let _hearing = AbortOnDropHandle::new(tokio::spawn(hearing));
-    let router: Router = route::router(Arc::new(Shared { api, answers }));
-    let stopping = stop.clone();
-    let serving = axum::serve(listener, router)
-        .with_graceful_shutdown(async move { stopping.cancelled().await });
+    let router: Router = route::router(Arc::new(Shared { api, answers, limits }));
     tokio::select! {
-        served = serving => served,
-        () = overdue(stop) => Ok(()),
+        () = listen(listener, router, limits, stop.clone()) => {}
+        () = overdue(stop) => {}
     }
 }
 
-/// Ends when requests that ran at the stop must have ended. Without it, one client that never
-/// finishes its headers would keep the process.
+/// Ends when requests that ran at the stop must have ended. Without it, one client that takes its
+/// answer slowly would keep the process.
 async fn overdue(stop: CancellationToken) {
     stop.cancelled().await;
     tokio::time::sleep(REQUEST_MAX).await;

@@ -16,15 +16,22 @@ pub(crate) struct Problem {
     status: StatusCode,
     detail: String,
     more: Value,
+    offer: Option<(&'static str, &'static str)>,
 }
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), more: Value::Null }
+        Self { status, detail: detail.into(), more: Value::Null, offer: None }
     }
 
     pub(crate) fn with(mut self, more: Value) -> Self {
         self.more = more;
+        self
+    }
+
+    /// Adds the header that says what would be accepted.
+    pub(crate) fn offering(mut self, header: &'static str, kinds: &'static str) -> Self {
+        self.offer = Some((header, kinds));
         self
     }
 }
@@ -48,10 +55,8 @@ impl IntoResponse for Problem {
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        if self.status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
-            let accepted =
-                HeaderValue::from_static("application/merge-patch+json, application/json");
-            headers.insert(HeaderName::from_static("accept-patch"), accepted);
+        if let Some((name, kinds)) = self.offer {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(kinds));
         }
         response
     }

@@ -15,7 +15,7 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::extract::BODY_BYTES_MAX;
 use crate::problem::{self, Problem};
-use crate::{Shared, call, dead, device, shadow};
+use crate::{Shared, call, dead, device, replay, shadow};
 
 /// Longest that a request may take: the longest wait for a device, and some.
 pub(crate) const REQUEST_MAX: Duration = Duration::from_secs(75);
@@ -40,6 +40,7 @@ pub(crate) fn router<S: Store, Q: Queue>(shared: Arc<Shared<S, Q>>) -> Router {
         .route("/v1/rules", get(rules::<S, Q>))
         .route("/v1/dead", get(dead::list::<S, Q>))
         .route("/v1/dead/{position}", get(dead::show::<S, Q>))
+        .route("/v1/dead/{position}/replay", post(replay::replay::<S, Q>))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -63,6 +64,7 @@ async fn index() -> Json<Value> {
             "GET /v1/rules",
             "GET /v1/dead",
             "GET /v1/dead/{position}",
+            "POST /v1/dead/{position}/replay",
             "GET /healthz",
             "GET /metrics",
         ],

@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use gnomon_host::port::{Queue, Store, Stream};
 use gnomon_host::watch::now_ms;
 use gnomon_model::shadow::{Document, Time};
@@ -18,7 +16,7 @@ use serde_json::{Value, json};
 use crate::Shared;
 use crate::device::{find, load};
 use crate::etag::{Condition, etag, if_match, is_known};
-use crate::extract::{Named, append, bad, envelope, expect_merge_patch, object};
+use crate::extract::{Named, PATCHES, Received, append, bad, envelope, expect_kind, object};
 use crate::problem::Problem;
 
 /// How long a change waits for its answer.
@@ -82,9 +80,9 @@ pub(crate) async fn patch<S: Store, Q: Queue>(
     State(shared): State<Arc<Shared<S, Q>>>,
     Named(device): Named,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Result<Received, Problem>,
 ) -> Result<Response, Problem> {
-    expect_merge_patch(&headers)?;
+    expect_kind(&headers, &PATCHES)?;
     let wanted = desired(object(body)?)?;
     let expected_version = expected(&shared.api.store, &device, if_match(&headers)?).await?;
     let patch = match wanted {

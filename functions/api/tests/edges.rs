@@ -251,7 +251,8 @@ async fn a_call_carries_inputs_and_time_to_the_function() {
         ("defrost?timeout_ms=3000", r#"{"minutes":5}"#, "defrost", json!({ "minutes": 5 }), 3000),
         ("a%20b", "", "a b", json!({}), 8000),
     ] {
-        let asked = served.begin(&format!("POST {ROOM}/calls/{path}"), "", body);
+        let kind = if body.is_empty() { "" } else { JSON };
+        let asked = served.begin(&format!("POST {ROOM}/calls/{path}"), kind, body);
         let envelope = taken(&mut calls).await;
         let (service, inputs) = (service.to_owned(), object(inputs));
         assert_eq!(envelope.what, What::Call { service, inputs, timeout_ms });
@@ -293,6 +294,16 @@ async fn a_call_that_is_wrong_in_itself_is_refused_before_the_queue() {
         let response = served.ask(&format!("POST {ROOM}/{path}"), "", body).await;
         assert_eq!(response.status, status, "{path:.40} {body:.40}: {}", response.body);
         assert!(!response.detail().is_empty());
+    }
+    for kind in ["text/plain", "application/x-www-form-urlencoded", "application/merge-patch+json"]
+    {
+        let headers = format!("content-type: {kind}\r\n");
+        for body in ["{}", ""] {
+            let response = served.ask(&format!("POST {ROOM}/calls/a"), &headers, body).await;
+            assert_eq!(response.status, 415, "{kind}: {}", response.body);
+            assert_eq!(response.header("accept-post"), Some("application/json"));
+            assert!(response.detail().contains(kind), "{}", response.detail());
+        }
     }
     let log = Log { stream: Stream::Calls, partition: key("room-1").partition(PARTITIONS) };
     assert_eq!(served.memory.counts(log).await.unwrap().appended, 0);
@@ -434,6 +445,42 @@ async fn a_damaged_dead_letter_hides_no_other() {
     assert_eq!((&damaged["position"], damaged["reason"].is_string()), (&json!(1), true));
     assert_eq!((&good["position"], &good["payload"]), (&json!(2), &json!({ "hex": "ff" })));
     assert_eq!(served.get("/v1/dead/1").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_replay_appends_the_envelope_once() {
+    let served = served(vec![]).await;
+    let topic = "devices/coldroom/room-1/telemetry".to_owned();
+    let what = What::Published { topic, payload: b"{\"a\":1}"[..].into(), packet: None };
+    let id = EnvelopeId::parse("e-1").unwrap();
+    let envelope = Envelope { id, device: key("room-1"), received_at_ms: 1000, what };
+    let reject = Reject::new(RejectKind::Invalid, "why");
+    let letter = DeadLetter::new(&envelope, &reject, "telemetry", "telemetry/0@x/1");
+    served.bury(vec![b"garbage".to_vec(), letter.encode().into_bytes()]).await;
+    for _ in 0..2 {
+        let response = served.ask("POST /v1/dead/2/replay", "", "").await;
+        assert_eq!((response.status, &response.body["id"]), (202, &json!("replay-2-e-1")));
+    }
+    let mut telemetry = served.function(Stream::Telemetry).await;
+    let batch = in_time(telemetry.pull(10)).await.unwrap();
+    assert_eq!(batch.len(), 1);
+    let id = EnvelopeId::parse("replay-2-e-1").unwrap();
+    assert_eq!(Envelope::decode(&batch[0].body).unwrap(), Envelope { id, ..envelope });
+    for (path, status) in [("1", 409), ("3", 404), ("0", 404), ("x", 400)] {
+        let response = served.ask(&format!("POST /v1/dead/{path}/replay"), "", "").await;
+        assert_eq!(response.status, status, "{path}: {}", response.body);
+        assert!(!response.detail().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_is_no_longer_kept_is_gone() {
+    let bounds = QueueBounds { dead: LogBounds::newest(2, 1 << 20), ..QueueBounds::default() };
+    let served = serve_memory(Memory::with_bounds(PARTITIONS, &bounds)).await;
+    served.bury(vec![b"garbage".to_vec(); 5]).await;
+    for line in ["GET /v1/dead/1", "POST /v1/dead/1/replay"] {
+        assert_eq!(served.ask(line, "", "").await.status, 410, "{line}");
+    }
 }
 
 #[tokio::test]

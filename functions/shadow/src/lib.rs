@@ -63,7 +63,7 @@ impl Shadow {
             return Err(Reject::new(RejectKind::Conflict, reason));
         }
         model
-            .accept_desired(patch)
+            .accept_desired_onto(&record.shadow.desired, patch)
             .map_err(|faults| Reject::new(RejectKind::Invalid, sentence("desired state", &faults)))
     }
 

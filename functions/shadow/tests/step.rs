@@ -70,3 +70,16 @@ fn what_cannot_be_desired_is_answered_with_the_reason() {
         assert!(!outcome.changed && outcome.record == Record::default(), "{patch}");
     }
 }
+
+#[test]
+fn what_the_model_has_dropped_can_be_deleted() {
+    let mut record = Record::default();
+    let stale = json!({ "gone": 1, "temperature": 4.0, "setpoint": 4.0 });
+    record.shadow.desire(stale.as_object().unwrap(), 1000);
+    let refused = desire(record.clone(), json!({ "gone": 2 }), None);
+    assert!(matches!(answer(&refused), Answer::Refused(_)));
+    let patch = json!({ "gone": null, "temperature": null, "setpoint": null });
+    let outcome = desire(record, patch, Some(1));
+    assert_eq!(answer(&outcome), Answer::Desired { version: 2 });
+    assert!(outcome.record.shadow.desired.is_empty(), "{:?}", outcome.record.shadow.desired);
+}

@@ -20,13 +20,34 @@ impl ThingModel {
         property.data_type.accept(value).map_err(|fault| fault.below(identifier))
     }
 
-    /// Accepts a merge patch onto `desired`: every attribute is a writable property whose value
-    /// fits, or `null`, which deletes. A member of a struct may be `null` too.
+    /// Accepts a merge patch onto an empty `desired`; see [`ThingModel::accept_desired_onto`].
     ///
     /// # Errors
     /// Everything that is wrong with it, one fault for each attribute.
     pub fn accept_desired(&self, patch: &Object) -> Result<Object, Vec<Fault>> {
-        let desire = |identifier: &str, value| self.accept_desire(identifier, value);
+        self.accept_desired_onto(&Object::new(), patch)
+    }
+
+    /// Accepts a merge patch onto what is `desired` now: every attribute is a writable property
+    /// whose value fits, or `null`, which deletes. A member of a struct may be `null` too.
+    ///
+    /// What stands in `desired` may be deleted whatever the model says, an attribute and a member
+    /// of one: the model may have changed since it was desired.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, one fault for each attribute.
+    pub fn accept_desired_onto(
+        &self,
+        desired: &Object,
+        patch: &Object,
+    ) -> Result<Object, Vec<Fault>> {
+        let desire = |identifier: &str, value| match (desired.get(identifier), value) {
+            (Some(_), Value::Null) => Ok(Value::Null),
+            (Some(Value::Object(standing)), Value::Object(members)) => {
+                self.accept_members(identifier, standing, members)
+            }
+            (_, value) => self.accept_desire(identifier, value),
+        };
         complete(sort(patch, desire))
     }
 
@@ -105,6 +126,26 @@ impl ThingModel {
                 property.data_type.accept_patch(value).map_err(|fault| fault.below(identifier))
             }
         }
+    }
+
+    /// Accepts a patch of a struct of which these members are desired now. Structs hold no structs.
+    fn accept_members(
+        &self,
+        identifier: &str,
+        standing: &Object,
+        members: Object,
+    ) -> Result<Value, Fault> {
+        let (mut deleted, others): (Object, Object) = members
+            .into_iter()
+            .partition(|(member, value)| value.is_null() && standing.contains_key(member));
+        if others.is_empty() && !deleted.is_empty() {
+            return Ok(Value::Object(deleted));
+        }
+        let mut accepted = self.accept_desire(identifier, Value::Object(others))?;
+        if let Some(accepted) = accepted.as_object_mut() {
+            accepted.append(&mut deleted);
+        }
+        Ok(accepted)
     }
 
     fn unknown(&self, kind: FaultKind, noun: &str, identifier: &str) -> Fault {
