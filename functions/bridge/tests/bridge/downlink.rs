@@ -55,8 +55,8 @@ async fn messages_reach_devices_in_order_with_their_properties() {
             (&first.topic[..], &first.payload[..]),
             (&b"devices/pk/lamp/desired"[..], &b"first"[..])
         );
-        let found = first.properties.unwrap();
         if version == Version::V5 {
+            let found = first.properties.unwrap();
             assert_eq!(found.payload_format_indicator, Some(1));
             assert_eq!(found.content_type.as_deref(), Some("text/plain"));
             assert_eq!(found.response_topic.as_deref(), Some("devices/pk/lamp/replies/7"));

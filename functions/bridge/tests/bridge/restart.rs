@@ -2,22 +2,27 @@
 
 use gnomon_adapters::faulty::{Fault, Faulty, Operation, Plan};
 use gnomon_adapters::memory::Memory;
-use gnomon_bridge::Version;
+use gnomon_bridge::{BridgeOptions, Subscriptions, Version};
 use gnomon_host::downlink::Downlink;
 use gnomon_host::port::Stream;
-use gnomon_tests::stack::{Kind, Part};
 
 use crate::downlink::{append, settled};
-use crate::world::{Bridge, Device, LAMP, Reader, options, restart_in_order, until};
+use crate::world::{Bridge, Device, LAMP, Reader, options, restart_in_order, start_broker, until};
 
 const COUNT: usize = 500;
+
+/// Mosquitto 2.0.11 writes down no shared subscriptions: between its start and the return of the
+/// bridge it would drop what devices say.
+fn plain(port: u16, version: Version) -> BridgeOptions {
+    BridgeOptions { subscriptions: Subscriptions::Plain, ..options(port, version) }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_of_devices_survives_a_restart_of_the_broker() {
     for version in [Version::V3, Version::V5] {
-        let broker = Part::start(Kind::Mosquitto);
+        let (broker, _dir) = start_broker();
         let (port, queue) = (broker.address().port(), Memory::new(1));
-        let _bridge = Bridge::start(options(port, version), queue.clone());
+        let _bridge = Bridge::start(plain(port, version), queue.clone());
         let mut device = Device::connect(port, "device").await;
         device.find_bridge().await;
         let publishing = tokio::spawn(async move {
@@ -39,9 +44,10 @@ async fn a_stream_of_devices_survives_a_restart_of_the_broker() {
         // The device has one publish at a time on its way, and may have sent that one twice: to
         // the broker these are two messages.
         said.dedup_by_key(|one| one.payload.clone());
-        let payloads: Vec<_> = said.iter().map(|one| one.payload.to_vec()).collect();
-        let expected: Vec<_> = (0..COUNT).map(|number| number.to_string().into_bytes()).collect();
-        assert_eq!(payloads, expected);
+        let expected = (0..COUNT).map(|number| number.to_string());
+        let wrong =
+            said.iter().zip(expected).find(|(one, number)| one.payload != number.as_bytes());
+        assert_eq!((wrong, said.len()), (None, COUNT));
         assert!(count <= COUNT + 1, "{count}");
     }
 }
@@ -49,10 +55,10 @@ async fn a_stream_of_devices_survives_a_restart_of_the_broker() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_for_the_queue_is_not_doubled_by_a_restart_of_the_broker() {
     for version in [Version::V3, Version::V5] {
-        let broker = Part::start(Kind::Mosquitto);
+        let (broker, _dir) = start_broker();
         let (port, memory) = (broker.address().port(), Memory::new(1));
         let faulty = Faulty::new(memory.clone(), Plan::none());
-        let _bridge = Bridge::start(options(port, version), faulty.clone());
+        let _bridge = Bridge::start(plain(port, version), faulty.clone());
         let mut device = Device::connect(port, "device").await;
         device.find_bridge().await;
         let appends = faulty.plan().calls(Operation::Append);
@@ -73,7 +79,7 @@ async fn what_waits_for_the_queue_is_not_doubled_by_a_restart_of_the_broker() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_to_devices_survives_a_restart_of_the_broker() {
     for version in [Version::V3, Version::V5] {
-        let broker = Part::start(Kind::Mosquitto);
+        let (broker, _dir) = start_broker();
         let (port, queue) = (broker.address().port(), Memory::new(1));
         let mut device = Device::connect(port, "device").await;
         device.subscribe("devices/pk/lamp/desired").await;

@@ -1,6 +1,8 @@
 //! A device, a bridge and a queue around a real broker.
 
+use std::fs::Permissions;
 use std::future::Future;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,10 +10,11 @@ use gnomon_adapters::memory::Memory;
 use gnomon_bridge::{BridgeError, BridgeOptions, Version, run};
 use gnomon_host::port::{Consumer, Log, Queue, Stream};
 use gnomon_model::{Envelope, What};
-use gnomon_tests::stack::Part;
+use gnomon_tests::stack::{Kind, Part};
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason, Publish, PublishProperties};
+use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason, Publish};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
+use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -112,20 +115,20 @@ impl Device {
 
     /// Publishes and waits for the acknowledgement; whether somebody had subscribed.
     pub(crate) async fn publish(&mut self, topic: &str, payload: impl Into<Bytes>) -> bool {
-        let (payload, properties) = (payload.into(), PublishProperties::default());
-        let asked = self.client.try_publish_with_properties(
-            topic,
-            QoS::AtLeastOnce,
-            false,
-            payload,
-            properties,
-        );
-        asked.unwrap();
-        self.await_packet(|packet| match packet {
-            Packet::PubAck(puback) => Some(puback.reason != PubAckReason::NoMatchingSubscribers),
-            _ => None,
-        })
-        .await
+        let payload = payload.into();
+        loop {
+            let asked = self.client.try_publish(topic, QoS::AtLeastOnce, false, payload.clone());
+            asked.unwrap();
+            // Without its session rumqttc forgets what it has not sent yet.
+            let answered = self.await_packet(|packet| match packet {
+                Packet::PubAck(puback) => Some(Some(puback.reason)),
+                Packet::ConnAck(connack) => (!connack.session_present).then_some(None),
+                _ => None,
+            });
+            if let Some(reason) = answered.await {
+                return reason != PubAckReason::NoMatchingSubscribers;
+            }
+        }
     }
 
     pub(crate) async fn retain(&mut self, topic: &str, payload: &str) {
@@ -190,6 +193,14 @@ impl Reader {
         }
         all
     }
+}
+
+/// A broker that keeps its sessions over [`restart_in_order`], and the folder in which it does.
+pub(crate) fn start_broker() -> (Part, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    // Started by root, it becomes somebody who could not write there.
+    std::fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).unwrap();
+    (Part::start_in(Kind::Mosquitto, dir.path(), &[]), dir)
 }
 
 /// Lets the broker write its sessions down and end, and starts it again.
