@@ -25,6 +25,13 @@ pub(crate) struct Place {
     position: u64,
 }
 
+#[cfg(test)]
+impl Place {
+    pub(crate) const fn of(position: u64) -> Self {
+        Self { log: 1, position }
+    }
+}
+
 /// The way along the log.
 #[derive(Default)]
 struct Course {

@@ -122,3 +122,65 @@ impl Window {
         found.map(|pending| pending.message.topic.clone()).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(count: u64) -> Window {
+        let mut window = Window::default();
+        for number in 1..=count {
+            let message = Downlink::new(&number.to_string(), 1, Default::default());
+            window.push(Place::of(number), message);
+        }
+        window
+    }
+
+    /// Asks for everything that waits, and has it sent under packet ids from 1.
+    fn send(window: &mut Window) -> Vec<String> {
+        let mut topics = Vec::new();
+        while let Some((place, message)) = window.next() {
+            topics.push(message.topic.clone());
+            window.asked(place);
+        }
+        for packet_id in 1..=topics.len() {
+            assert_eq!(window.sent(u16::try_from(packet_id).unwrap()), None);
+        }
+        topics
+    }
+
+    #[test]
+    fn what_is_not_answered_is_sent_again_in_order() {
+        let mut window = window(4);
+        assert_eq!(send(&mut window), ["1", "2", "3", "4"]);
+        assert_eq!(window.answered(2, Answer::Taken), Outcome::Settled(Place::of(2)));
+        assert_eq!(window.answered(2, Answer::Taken), Outcome::Unknown);
+        assert_eq!(window.flying(), 3);
+        window.rewind();
+        assert_eq!(send(&mut window), ["1", "3", "4"]);
+    }
+
+    #[test]
+    fn a_message_that_is_refused_for_ever_is_dropped() {
+        let mut window = window(2);
+        for _ in 1..REFUSALS_MAX {
+            send(&mut window);
+            assert_eq!(window.answered(1, Answer::NotNow("x")), Outcome::Again("x"));
+            window.rewind();
+        }
+        send(&mut window);
+        let dropped = Outcome::Dropped(Place::of(1), "x");
+        assert_eq!(window.answered(1, Answer::NotNow("x")), dropped);
+        let refused = Outcome::Dropped(Place::of(2), "y");
+        assert_eq!(window.answered(2, Answer::Refused("y")), refused);
+        assert_eq!((window.flying(), window.next().is_none()), (0, true));
+    }
+
+    #[test]
+    fn a_message_without_an_answer_is_settled_when_sent() {
+        let mut window = window(1);
+        let (place, _) = window.next().unwrap();
+        window.asked(place);
+        assert_eq!((window.sent(0), window.flying()), (Some(Place::of(1)), 0));
+    }
+}

@@ -55,7 +55,7 @@ fn incoming(packet: Packet) -> Event {
             .return_codes
             .iter()
             .find_map(refused)
-            .map_or(Event::Subscribed, |reason| Event::SubscriptionRefused(reason)),
+            .map_or(Event::Subscribed, Event::SubscriptionRefused),
         Packet::Publish(publish) => received(publish),
         Packet::PubAck(puback) => Event::Answered(puback.pkid, answer(puback.reason)),
         _ => Event::Other,

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use gnomon_adapters::memory::Memory;
-use gnomon_bridge::Version;
+use gnomon_bridge::{BridgeError, BridgeOptions, Version};
 use gnomon_host::downlink::{Downlink, Properties};
 use gnomon_host::port::{Log, Message, Queue, Stream};
 use gnomon_host::watch::now_ms;
@@ -95,4 +95,29 @@ async fn what_devices_are_told_does_not_come_back() {
     device.publish("/sys/pk/lamp/rrpc/response/7", "replied").await;
     assert_eq!(Reader::new(&queue, Stream::Telemetry).await.payloads(1).await, ["said"]);
     assert_eq!(Reader::new(&queue, Stream::Calls).await.payloads(1).await, ["replied"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_consumer_of_the_downlink_takes_it_over() {
+    let broker = Part::start(Kind::Mosquitto);
+    let (port, queue) = (broker.address().port(), Memory::new(1));
+    let mut device = Device::connect(port, "device").await;
+    device.subscribe("a").await;
+    let first = Bridge::start(options(port, Version::V5), queue.clone());
+    append(&queue, "1", &Downlink::new("a", 1, Bytes::new())).await;
+    settled(&queue, 1).await;
+    let client_id = "another".to_owned();
+    let other = BridgeOptions { client_id, ..options(port, Version::V5) };
+    let _second = Bridge::start(other, queue.clone());
+    assert!(matches!(first.end().await, BridgeError::QueueClosed { what: "downlink" }));
+    append(&queue, "2", &Downlink::new("a", 1, Bytes::from_static(b"2"))).await;
+    assert!(device.receive().await.payload.is_empty());
+    assert_eq!(&device.receive().await.payload[..], b"2");
+}
+
+#[tokio::test]
+async fn options_that_cannot_work_are_refused() {
+    let wrong = BridgeOptions { client_id: String::new(), ..options(1, Version::V5) };
+    let refused = Bridge::start(wrong, Memory::new(1)).end().await;
+    assert!(matches!(refused, BridgeError::Options { .. }));
 }

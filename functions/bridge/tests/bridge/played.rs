@@ -63,18 +63,18 @@ impl Played {
         .await
     }
 
-    async fn publish(&mut self, flags: u8, packet_id: u8, payload: &str) {
+    async fn publish(&mut self, flags: u8, packet_id: u16, payload: &str) {
         let length = 2 + LAMP.len() + 2 + payload.len();
         let mut bytes = vec![PUBLISH | flags, u8::try_from(length).unwrap()];
         bytes.extend([0, u8::try_from(LAMP.len()).unwrap()]);
         bytes.extend(LAMP.as_bytes());
-        bytes.extend([0, packet_id]);
+        bytes.extend(packet_id.to_be_bytes());
         bytes.extend(payload.as_bytes());
         self.write(&bytes).await;
     }
 
-    async fn acknowledged(&mut self, packet_id: u8) {
-        assert_eq!(self.read().await, (PUBACK, vec![0, packet_id]));
+    async fn acknowledged(&mut self, packet_id: u16) {
+        assert_eq!(self.read().await, (PUBACK, packet_id.to_be_bytes().to_vec()));
     }
 }
 
@@ -172,4 +172,29 @@ async fn the_log_is_acknowledged_after_the_broker() {
     assert_eq!(queue.counts(DOWN).await.unwrap().acknowledged, 1);
     broker.write(&[PUBACK, 2, again[id_at], again[id_at + 1]]).await;
     settled(&queue, 2).await;
+}
+
+#[tokio::test]
+async fn a_broker_without_a_bound_ends_the_connection_and_loses_nothing() {
+    let (listener, options) = listen(Directions::Uplink).await;
+    let memory = Memory::new(1);
+    let faulty = Faulty::new(memory.clone(), Plan::none());
+    let _bridge = Bridge::start(options, faulty.clone());
+    let mut broker = Played::accept_subscriber(&listener, 0).await;
+    faulty.plan().script(Operation::Append, Fault::Hold);
+    // One more than may wait for the queue.
+    for packet_id in 1..=2049 {
+        broker.publish(0, packet_id, &packet_id.to_string()).await;
+    }
+    within(broker.stream.read_u8()).await.unwrap_err();
+    faulty.plan().heal();
+    let mut broker = Played::accept_subscriber(&listener, 1).await;
+    for packet_id in 1..=2049 {
+        broker.publish(DUP, packet_id, &packet_id.to_string()).await;
+    }
+    for packet_id in 1..=2049 {
+        broker.acknowledged(packet_id).await;
+    }
+    let expected: Vec<_> = (1..=2049).map(|number| number.to_string()).collect();
+    assert_eq!(Reader::new(&memory, Stream::Telemetry).await.payloads(2049).await, expected);
 }

@@ -59,6 +59,11 @@ impl Bridge {
         within(self.task.take().unwrap()).await.unwrap().unwrap();
     }
 
+    /// Waits until it ends by itself; why.
+    pub(crate) async fn end(mut self) -> BridgeError {
+        within(self.task.take().unwrap()).await.unwrap().unwrap_err()
+    }
+
     /// Ends it in the middle of whatever it does.
     pub(crate) async fn crash(mut self) {
         let task = self.task.take().unwrap();
