@@ -161,7 +161,8 @@ impl Uplink<'_> {
         Ok(())
     }
 
-    /// Ends what is on its way, and says goodbye.
+    /// Ends what is on its way, and says goodbye. What was given up of reading when `stop` came may
+    /// cost an acknowledgement: the message then comes again after the next start, and is known.
     async fn part(&mut self, client: &Client, mut connection: Connection) -> Result<(), Lost> {
         let deadline = Instant::now() + PARTING_MAX;
         let mut parting = false;
