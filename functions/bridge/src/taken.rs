@@ -19,34 +19,37 @@ const MESSAGES_MAX: usize = 2048;
 #[derive(Default)]
 pub(crate) struct Taken {
     hasher: RandomState,
-    contents: HashMap<u16, u64>,
-    /// Packet ids in the order in which they came; one that came anew is in it again.
+    /// Content and number of the newest message.
+    newest: HashMap<u16, (u64, u64)>,
+    /// Packet ids in the order in which they came, with the numbers of their messages; one that
+    /// came anew is in it again.
     order: VecDeque<(u16, u64)>,
+    count: u64,
 }
 
 impl Taken {
     /// Remembers a message, and forgets the oldest beyond the bound.
     pub(crate) fn remember(&mut self, packet_id: u16, topic: &str, payload: &[u8]) {
-        let content = self.content(topic, payload);
-        self.contents.insert(packet_id, content);
-        self.order.push_back((packet_id, content));
+        self.count += 1;
+        self.newest.insert(packet_id, (self.content(topic, payload), self.count));
+        self.order.push_back((packet_id, self.count));
         if self.order.len() > MESSAGES_MAX
-            && let Some((oldest, content)) = self.order.pop_front()
-            && self.contents.get(&oldest) == Some(&content)
-            && !self.order.contains(&(oldest, content))
+            && let Some((oldest, number)) = self.order.pop_front()
+            && self.newest.get(&oldest).is_some_and(|(_, newest)| *newest == number)
         {
-            self.contents.remove(&oldest);
+            self.newest.remove(&oldest);
         }
     }
 
     /// Whether the newest message under this packet id is this one.
     pub(crate) fn has(&self, packet_id: u16, topic: &str, payload: &[u8]) -> bool {
-        self.contents.get(&packet_id) == Some(&self.content(topic, payload))
+        let newest = self.newest.get(&packet_id);
+        newest.is_some_and(|(content, _)| *content == self.content(topic, payload))
     }
 
     /// Forgets everything: the broker has a new session, and sends nothing of the old one again.
     pub(crate) fn clear(&mut self) {
-        self.contents.clear();
+        self.newest.clear();
         self.order.clear();
     }
 
@@ -87,6 +90,6 @@ mod tests {
         assert!(!taken.has(1, "t", b"first") && taken.has(2, "t", b"same"));
         taken.remember(2, "t", b"same");
         assert!(taken.has(2, "t", b"same"), "the newer one is remembered");
-        assert!(taken.contents.len() <= MESSAGES_MAX && taken.order.len() == MESSAGES_MAX);
+        assert!(taken.newest.len() <= MESSAGES_MAX && taken.order.len() == MESSAGES_MAX);
     }
 }

@@ -15,6 +15,7 @@ const CONNECT: u8 = 0x10;
 const PUBLISH: u8 = 0x32;
 const PUBACK: u8 = 0x40;
 const SUBSCRIBE: u8 = 0x82;
+const DISCONNECT: u8 = 0xe0;
 const DUP: u8 = 0x08;
 
 struct Played {
@@ -197,4 +198,21 @@ async fn a_broker_without_a_bound_ends_the_connection_and_loses_nothing() {
     }
     let expected: Vec<_> = (1..=2049).map(|number| number.to_string()).collect();
     assert_eq!(Reader::new(&memory, Stream::Telemetry).await.payloads(2049).await, expected);
+}
+
+#[tokio::test]
+async fn stopping_ends_what_is_on_its_way() {
+    let (listener, options) = listen(Directions::Uplink).await;
+    let faulty = Faulty::new(Memory::new(1), Plan::none());
+    let bridge = Bridge::start(options, faulty.clone());
+    let mut broker = Played::accept_subscriber(&listener, 0).await;
+    faulty.plan().script(Operation::Append, Fault::Hold);
+    broker.publish(0, 7, "a").await;
+    until(async || faulty.plan().calls(Operation::Append) == 1).await;
+    let goodbye = async {
+        faulty.plan().release();
+        broker.acknowledged(7).await;
+        assert_eq!(broker.read().await.0, DISCONNECT);
+    };
+    tokio::join!(bridge.stop(), goodbye);
 }
