@@ -1,0 +1,158 @@
+//! How the bridge finds its broker, and its limits.
+
+use std::fmt;
+
+/// Version of MQTT that is spoken with the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// MQTT 3.1.1: no properties, and a refused message is not told from a taken one.
+    V3,
+    /// MQTT 5.
+    V5,
+}
+
+/// Which way messages cross.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Directions {
+    /// From devices and to devices.
+    Both,
+    /// From devices to the queue.
+    Uplink,
+    /// From the queue to devices. The downlink log has one consumer: one bridge at a time, and no
+    /// gateway beside it.
+    Downlink,
+}
+
+/// How device topics are subscribed to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subscriptions {
+    /// `$share/{group}/{filter}`: the broker gives each message to one of the bridges of a group.
+    Shared {
+        /// Name of the group, without `/ + #`.
+        group: String,
+    },
+    /// The filters as they stand, for brokers without shared subscriptions: one bridge only.
+    Plain,
+}
+
+/// User name and password for the broker. Debug shows neither.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    /// User name.
+    pub user_name: String,
+    /// Password.
+    pub password: String,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Login(..)")
+    }
+}
+
+/// How the bridge finds its broker, and its limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BridgeOptions {
+    /// Host name or address of the broker.
+    pub host: String,
+    /// TCP port of the broker.
+    pub port: u16,
+    /// Begins the two client ids, which end in `-up` and `-down`. One for each bridge, and the same
+    /// after every start: the broker keeps what came in between under this name.
+    pub client_id: String,
+    /// For the broker; none connects anonymously.
+    pub login: Option<Login>,
+    /// Version of MQTT.
+    pub version: Version,
+    /// Which way messages cross.
+    pub directions: Directions,
+    /// How device topics are subscribed to.
+    pub subscriptions: Subscriptions,
+    /// Largest packet either way, bytes, 1 to 268,435,455. A larger one from a device is not sent
+    /// by a broker of MQTT 5, and dropped here with MQTT 3.1.1; a larger one to a device is dropped.
+    pub packet_bytes_max: u32,
+    /// Most QoS 1 messages on their way in either direction, 1 to 1000: Receive Maximum of MQTT 5.
+    /// The broker of an MQTT 3.1.1 session has its own bound.
+    pub inflight_max: u16,
+    /// How long the broker keeps the messages of devices while the bridge is away, seconds; MQTT
+    /// 3.1.1 leaves it to the broker.
+    pub session_expiry_s: u32,
+    /// Longest silence before a ping, seconds, 5 or more.
+    pub keep_alive_s: u16,
+}
+
+impl Default for BridgeOptions {
+    fn default() -> Self {
+        Self {
+            host: "127.0.0.1".into(),
+            port: 1883,
+            client_id: "gnomon-bridge".into(),
+            login: None,
+            version: Version::V5,
+            directions: Directions::Both,
+            subscriptions: Subscriptions::Shared { group: "gnomon".into() },
+            packet_bytes_max: 1 << 20,
+            inflight_max: 100,
+            session_expiry_s: 7 * 24 * 3600,
+            keep_alive_s: 30,
+        }
+    }
+}
+
+impl BridgeOptions {
+    /// What is wrong with them, if anything: sentences without a full stop.
+    #[must_use]
+    pub fn fault(&self) -> Option<&'static str> {
+        let group_fits = match &self.subscriptions {
+            Subscriptions::Shared { group } => {
+                !group.is_empty() && !group.contains(['/', '+', '#', '\0'])
+            }
+            Subscriptions::Plain => true,
+        };
+        [
+            (self.host.is_empty(), "the host is empty"),
+            (self.client_id.is_empty(), "the client id is empty, so no session can be found again"),
+            (!group_fits, "the group of shared subscriptions is empty or contains / + #"),
+            (
+                !(1..=PACKET_BYTES_LIMIT).contains(&self.packet_bytes_max),
+                "the largest packet is not between 1 and 268435455 bytes",
+            ),
+            (!(1..=1000).contains(&self.inflight_max), "inflight_max is not between 1 and 1000"),
+            // rumqttc asserts it for MQTT 5.
+            (self.keep_alive_s < 5, "the keep-alive is below 5 seconds"),
+        ]
+        .into_iter()
+        .find_map(|(is_wrong, what)| is_wrong.then_some(what))
+    }
+}
+
+/// Largest packet that MQTT can express, bytes (MQTT 5, 1.5.5).
+pub(crate) const PACKET_BYTES_LIMIT: u32 = 268_435_455;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_that_cannot_work_are_told() {
+        assert_eq!(BridgeOptions::default().fault(), None);
+        let shared = |group: &str| Subscriptions::Shared { group: group.into() };
+        for wrong in [
+            BridgeOptions { client_id: String::new(), ..BridgeOptions::default() },
+            BridgeOptions { subscriptions: shared("a/b"), ..BridgeOptions::default() },
+            BridgeOptions { subscriptions: shared(""), ..BridgeOptions::default() },
+            BridgeOptions { packet_bytes_max: 0, ..BridgeOptions::default() },
+            BridgeOptions { inflight_max: 0, ..BridgeOptions::default() },
+            BridgeOptions { keep_alive_s: 1, ..BridgeOptions::default() },
+        ] {
+            assert!(wrong.fault().is_some(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_login_is_not_shown() {
+        let login = Login { user_name: "u".into(), password: "secret".into() };
+        let options = BridgeOptions { login: Some(login), ..BridgeOptions::default() };
+        assert!(!format!("{options:?}").contains("secret"));
+    }
+}
