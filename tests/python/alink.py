@@ -22,6 +22,11 @@ class Room:
         client_id = f"coldroom.{name}|{extended}|"
         self.client = Client(place, client_id, user=f"{name}&coldroom")
         self.client.connect()
+        if place.bridged:
+            # Another broker sends only what is subscribed to.
+            own = ["event/+/post_reply", "event/property/batch/post_reply", "service/property/set"]
+            own = [f"{self.sys}/thing/{rest}" for rest in own + ["service/+"]]
+            self.client.subscribe(*own, f"{self.sys}/rrpc/request/+")
 
     def post(self, rest, params, number="17", **more):
         """Publishes a request and returns the reply, whose form is checked."""

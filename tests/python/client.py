@@ -156,11 +156,13 @@ class Client:
 class Place:
     """Where the server is, and which version of MQTT to speak to it."""
 
-    def __init__(self, mqtt_address, http_base, version):
+    def __init__(self, mqtt_address, http_base, version, bridged=False):
         host, _, port = mqtt_address.rpartition(":")
         self.mqtt_host, self.mqtt_port = host, int(port)
         self.http_base = http_base.rstrip("/")
         self.version = version
+        # Devices are on a broker that knows nothing of them, behind a bridge.
+        self.bridged = bridged
 
     def http(self, method, path, body=None, headers=None):
         """Sends a request; returns status, headers and the body as JSON."""

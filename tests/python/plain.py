@@ -169,6 +169,9 @@ def call(place):
     room = Room(place, "call")
     room.client.connect()
     room.client.subscribe(f"{room.base}/calls/#")
+    if place.bridged:
+        # Behind a bridge a device is online once it has spoken.
+        room.client.publish(f"{room.base}/telemetry", {"temperature": 4.0})
     room.online()
 
     for service, inputs, outputs in [
@@ -189,6 +192,9 @@ def call(place):
     status, _, body = place.call(room.key, "defrost", {"minutes": 5}, timeout_ms=200)
     equal(status, 504, f"call without a reply ({body})")
 
+    if place.bridged:
+        # A broker does not say who is connected.
+        return
     room.client.disconnect()
     room.online(False)
     status, _, body = place.call(room.key, "defrost", {"minutes": 5})

@@ -22,6 +22,7 @@ def main():
     parser.add_argument("--mqtt", default="127.0.0.1:1883")
     parser.add_argument("--http", default="http://127.0.0.1:8080")
     parser.add_argument("--version", type=int, choices=[3, 5], default=3)
+    parser.add_argument("--bridged", action="store_true", help="--mqtt is a broker with a bridge")
     parser.add_argument("--list", action="store_true", help="list the scenarios")
     parser.add_argument("scenario", nargs="?")
     arguments = parser.parse_args()
@@ -31,7 +32,7 @@ def main():
     if arguments.scenario not in SCENARIOS:
         print(f"no scenario {arguments.scenario}: {', '.join(sorted(SCENARIOS))}")
         return 2
-    place = Place(arguments.mqtt, arguments.http, arguments.version)
+    place = Place(arguments.mqtt, arguments.http, arguments.version, arguments.bridged)
     try:
         SCENARIOS[arguments.scenario](place)
     except Failed as failed:

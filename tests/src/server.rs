@@ -85,13 +85,15 @@ pub struct Options {
     pub schemas: PathBuf,
     /// Further words of the command line.
     pub more: Vec<String>,
+    /// Whether it listens for devices itself.
+    pub serves_mqtt: bool,
 }
 
 impl Default for Options {
     /// The rules and models of the repository.
     fn default() -> Self {
         let (rules, schemas) = (repository().join("rules"), repository().join("schemas"));
-        Self { rules, schemas, more: Vec::new() }
+        Self { rules, schemas, more: Vec::new(), serves_mqtt: true }
     }
 }
 
@@ -239,6 +241,9 @@ impl Running {
         let deadline = Instant::now() + READY_WITHIN;
         let mut greeting = Vec::new();
         let (mut mqtt, mut http) = (None, None);
+        if !options.serves_mqtt {
+            mqtt = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+        }
         while mqtt.is_none() || http.is_none() {
             let rest = deadline.saturating_duration_since(Instant::now());
             let Ok(line) = lines.recv_timeout(rest) else {

@@ -21,13 +21,14 @@ impl Worker {
     /// # Panics
     /// It does not start.
     #[must_use]
-    pub fn start(function: &str, queue: &str, store: &str) -> Self {
+    pub fn start(function: &str, queue: &str, store: &str, more: &[&str]) -> Self {
         let program = format!("gnomon-{function}");
         let folder = |name: &str| repository().join(name).display().to_string();
         let arguments = ["--queue", queue, "--store", store, "--rules", &folder("rules")]
             .into_iter()
             .map(str::to_owned)
             .chain(["--schemas".to_owned(), folder("schemas")])
+            .chain(more.iter().map(|word| (*word).to_owned()))
             .collect::<Vec<_>>();
         let child = launch(&program, &arguments);
         Self { program, arguments, child }
@@ -84,7 +85,7 @@ fn launch(program: &str, arguments: &[String]) -> Child {
         .spawn()
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
-    let works = lines.any(|line| line.is_ok_and(|line| line.contains("works on partitions")));
+    let works = lines.any(|line| line.is_ok_and(|line| line.contains("(Ctrl-C stops)")));
     assert!(works, "{} does not start; is it built?", path.display());
     child
 }

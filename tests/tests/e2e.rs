@@ -10,6 +10,7 @@ use std::time::Duration;
 use gnomon_tests::http;
 use gnomon_tests::server::{Beside, Options, Server, build_folder, repository, write};
 use gnomon_tests::stack::{Kind, Part};
+use gnomon_tests::worker::Worker;
 use serde_json::json;
 
 /// How long something may take that takes milliseconds on a machine that is not busy.
@@ -34,19 +35,43 @@ fn remote_scenario(name: &str, version: &str) {
     scenario(name, version, Options { more, ..Options::default() });
 }
 
+/// Runs a scenario of devices on Mosquitto: a bridge, two telemetry workers, every function a
+/// process of its own.
+fn bridged_scenario(name: &str, version: &str) {
+    let (nats, redis) = (Part::start(Kind::Nats), Part::start(Kind::Redis));
+    let broker = Part::start(Kind::Mosquitto);
+    let (queue, store) = (nats.url(), redis.url());
+    let more = ["--queue", &queue, "--store", &store, "--only", "api"].map(str::to_owned).to_vec();
+    let mut server = Server::start(Options { more, serves_mqtt: false, ..Options::default() });
+    let functions = ["telemetry", "telemetry", "shadow", "rrpc"];
+    let mut workers: Vec<_> =
+        functions.iter().map(|function| Worker::start(function, &queue, &store, &[])).collect();
+    let broker_url = broker.url();
+    workers.push(Worker::start("bridge", &queue, &store, &["--broker", &broker_url]));
+    run_scenario(name, version, &broker.address().to_string(), &server.url(""), &["--bridged"]);
+    workers.into_iter().for_each(Worker::terminate);
+    let end = server.terminate();
+    assert!(end.success(), "the server ended with {end}");
+}
+
 /// Runs a scenario of `tests/python` against a fresh server, which must then stop in order.
 fn scenario(name: &str, version: &str, options: Options) {
     let mut server = Server::start(options);
+    run_scenario(name, version, &server.mqtt().to_string(), &server.url(""), &[]);
+    let end = server.terminate();
+    assert!(end.success(), "the server ended with {end}");
+}
+
+fn run_scenario(name: &str, version: &str, mqtt: &str, http: &str, more: &[&str]) {
     let output = Command::new(python())
         .arg(repository().join("tests/python/scenario.py"))
-        .args(["--mqtt", &server.mqtt().to_string(), "--http", &server.url("")])
+        .args(["--mqtt", mqtt, "--http", http])
         .args(["--version", version, name])
+        .args(more)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .output()
         .expect("python runs");
     assert!(output.status.success(), "{}", text(&output));
-    let end = server.terminate();
-    assert!(end.success(), "the server ended with {end}");
 }
 
 macro_rules! scenarios {
@@ -88,6 +113,33 @@ scenarios! {
     plain_request
     plain_session
     plain_taken_over
+}
+
+macro_rules! bridged_scenarios {
+    ($($name:ident)*) => {
+        mod mqtt_3_through_mosquitto {
+            $(#[test] fn $name() { crate::bridged_scenario(stringify!($name), "3"); })*
+        }
+        mod mqtt_5_through_mosquitto {
+            $(#[test] fn $name() { crate::bridged_scenario(stringify!($name), "5"); })*
+        }
+    };
+}
+
+// Not those about what the gateway does with clients: who may use which topic, sessions, take-over.
+bridged_scenarios! {
+    alink_alert
+    alink_batch
+    alink_call
+    alink_desired
+    alink_event
+    alink_rejected
+    plain_alert
+    plain_call
+    plain_desired
+    plain_event
+    plain_rejected
+    plain_request
 }
 
 #[test]

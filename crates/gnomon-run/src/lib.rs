@@ -16,6 +16,6 @@ mod shelf;
 
 pub use failure::Failure;
 pub use logging::start as start_logging;
-pub use process::{function, report, stop_signal, unique};
+pub use process::{AnyError, function, on_queue, report, stop_signal, unique};
 pub use settings::{Flags, Part, Settings};
 pub use shelf::Shelf;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use gnomon_adapters::Nats;
 use gnomon_host::function::Function;
 use gnomon_host::share::work_share;
 use gnomon_host::watch::Watch;
@@ -29,6 +30,41 @@ struct Arguments {
 pub fn function<F: Function + 'static>(
     make: impl Fn(&Shelf) -> F + Clone + Send + Sync + 'static,
 ) -> ExitCode {
+    start(async |settings| work(&settings, make).await)
+}
+
+/// What a program that is no function may fail with.
+pub type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Runs something that needs the queue only, until Ctrl-C or SIGTERM; the whole `main` of its program.
+pub fn on_queue<R>(
+    name: &'static str,
+    run: impl FnOnce(Settings, Nats, CancellationToken) -> R,
+) -> ExitCode
+where
+    R: Future<Output = Result<(), AnyError>> + Send + 'static,
+{
+    start(async |settings| {
+        let Ports::Remote(queue, _) = Ports::open(&settings).await? else {
+            return Err(one_process());
+        };
+        let stop = CancellationToken::new();
+        let mut running = tokio::spawn(run(settings, queue, stop.clone()));
+        println!("{name} runs (Ctrl-C stops)");
+        let ended = tokio::select! {
+            () = stop_signal() => {
+                info!("stopping");
+                stop.cancel();
+                running.await
+            }
+            ended = &mut running => ended,
+        };
+        let ended = ended.map_err(|error| Failure::from_error(name, &error))?;
+        ended.map_err(|error| Failure::from_error(name, &*error))
+    })
+}
+
+fn start(run: impl AsyncFnOnce(Settings) -> Result<(), Failure>) -> ExitCode {
     let flags = Arguments::parse().flags;
     report(Settings::load(&flags).and_then(|settings| {
         logging::start();
@@ -36,8 +72,15 @@ pub fn function<F: Function + 'static>(
             .enable_all()
             .build()
             .map_err(|error| Failure::from_error("start", &error))?;
-        runtime.block_on(work(&settings, make))
+        runtime.block_on(run(settings))
     }))
+}
+
+fn one_process() -> Failure {
+    Failure::new(
+        "a program of its own needs --queue nats://… and --store redis://…: the embedded store is for \
+         one process, `gnomon run`",
+    )
 }
 
 async fn work<F: Function + 'static>(
@@ -45,10 +88,7 @@ async fn work<F: Function + 'static>(
     make: impl Fn(&Shelf) -> F + Clone + Send + Sync + 'static,
 ) -> Result<(), Failure> {
     let Ports::Remote(queue, store) = Ports::open(settings).await? else {
-        return Err(Failure::new(
-            "a function as a process of its own needs --queue nats://… and --store redis://…: the \
-             embedded store is for one process, `gnomon run`",
-        ));
+        return Err(one_process());
     };
     let shelf = Shelf::open(settings.schemas.clone(), settings.rules.clone());
     for problem in shelf.problems() {

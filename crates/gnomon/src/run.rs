@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use gnomon_api::Api;
+use gnomon_bridge::BridgeOptions;
 use gnomon_gateway::{Gateway, GatewayOptions};
 use gnomon_host::port::{Queue, Sessions, Store};
 use gnomon_host::share::work_share;
@@ -39,8 +40,12 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     let shelf = Shelf::open(settings.schemas.clone(), settings.rules.clone());
     let ports = Ports::open(&settings).await?;
     let has = |part| settings.parts.contains(&part);
-    let mut listeners = Listeners { gateway: None, http: None };
-    if has(Part::Gateway) {
+    let mut listeners = Listeners { gateway: None, bridge: None, http: None };
+    if let Some(broker) = settings.broker.as_deref().filter(|_| has(Part::Gateway)) {
+        let options = BridgeOptions::at(broker, &settings.broker_group);
+        let failed = |error| Failure::from_error("bridge", &error);
+        listeners.bridge = Some(options.map_err(failed)?);
+    } else if has(Part::Gateway) {
         let gateway = Gateway::bind(settings.mqtt, GatewayOptions::default()).await;
         let failed = |error| Failure::from_error("listen for devices", &error);
         listeners.gateway = Some(gateway.map_err(failed)?);
@@ -73,6 +78,8 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
 /// Where devices and applications connect, as far as this process serves them.
 struct Listeners {
     gateway: Option<Gateway>,
+    /// Instead of the gateway, if devices use another broker.
+    bridge: Option<BridgeOptions>,
     http: Option<TcpListener>,
 }
 
@@ -83,6 +90,9 @@ fn greet(settings: &Settings, shelf: &Shelf, listeners: &Listeners) {
         println!(
             "  mqtt     {mqtt}  (MQTT 3.1.1 and 5; development mode: loopback only, no passwords)"
         );
+    }
+    if let Some(bridge) = &listeners.bridge {
+        println!("  broker   {}:{}  (group {})", bridge.host, bridge.port, settings.broker_group);
     }
     if let Some(http) = &listeners.http {
         let bound = http.local_addr();
@@ -161,6 +171,12 @@ impl<Q: Queue, S: Store + Sessions> App<Q, S> {
             serving.spawn(async move {
                 let ended = running.await;
                 ended.map_err(|error| Failure::from_error("listener for devices", &error))
+            });
+        }
+        if let Some(options) = listeners.bridge {
+            let running = gnomon_bridge::run(options, self.queue.clone(), intake.clone());
+            serving.spawn(async move {
+                running.await.map_err(|error| Failure::from_error("bridge", &error))
             });
         }
         if let Some(http) = listeners.http {

@@ -98,7 +98,13 @@ impl From<Reject> for Problem {
 
 impl From<QueueError> for Problem {
     fn from(error: QueueError) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+        let status = match error {
+            QueueError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            QueueError::Full { .. } | QueueError::Unavailable { .. } | QueueError::Closed => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+        };
+        Self::new(status, error.to_string())
     }
 }
 

@@ -17,7 +17,7 @@ mod window;
 use gnomon_host::port::Queue;
 use tokio_util::sync::CancellationToken;
 
-pub use crate::options::{BridgeOptions, Directions, Login, Subscriptions, Version};
+pub use crate::options::{AddressError, BridgeOptions, Directions, Login, Subscriptions, Version};
 
 /// Why the bridge does not carry on. A broker that is away or refuses is no reason: it is tried
 /// again, and the log says so.

@@ -79,6 +79,9 @@ pub struct BridgeOptions {
     pub session_expiry_s: u32,
     /// Longest silence before a ping, seconds, 5 or more.
     pub keep_alive_s: u16,
+    /// Whether a device counts as online once it has spoken since the bridge was started. A broker does
+    /// not say who is connected; without this, calls to devices are refused as to offline ones.
+    pub spoken_is_online: bool,
 }
 
 impl Default for BridgeOptions {
@@ -95,7 +98,51 @@ impl Default for BridgeOptions {
             inflight_max: 100,
             session_expiry_s: 7 * 24 * 3600,
             keep_alive_s: 30,
+            spoken_is_online: false,
         }
+    }
+}
+
+/// Why an address is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("address of the broker: {0}; write mqtt://[user:password@]host[:port]")]
+pub struct AddressError(&'static str);
+
+impl BridgeOptions {
+    /// Options for the broker at `mqtt://[user:password@]host[:port]`, in a group of bridges. A device
+    /// counts as online once it has spoken.
+    ///
+    /// # Errors
+    /// It is no such address.
+    pub fn at(address: &str, group: &str) -> Result<Self, AddressError> {
+        let rest = match address.split_once("://") {
+            Some(("mqtt" | "tcp", rest)) => rest,
+            Some(("mqtts" | "ssl", _)) => return Err(AddressError("TLS is not supported yet")),
+            _ => return Err(AddressError("it does not begin with mqtt://")),
+        };
+        let (login, place) = match rest.rsplit_once('@') {
+            Some((login, place)) => (Some(login.split_once(':').unwrap_or((login, ""))), place),
+            None => (None, rest),
+        };
+        let place = place.trim_end_matches('/');
+        let (host, port) = match place.rsplit_once(':') {
+            // The last colon of an IPv6 address in brackets is inside of them.
+            Some((host, port)) if !port.ends_with(']') => (host, port),
+            _ => (place, "1883"),
+        };
+        let login = login.map(|(user_name, password)| Login {
+            user_name: user_name.to_owned(),
+            password: password.to_owned(),
+        });
+        Ok(Self {
+            host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+            port: port.parse().map_err(|_| AddressError("the port is no number"))?,
+            client_id: format!("gnomon-bridge-{group}"),
+            login,
+            subscriptions: Subscriptions::Shared { group: group.to_owned() },
+            spoken_is_online: true,
+            ..Self::default()
+        })
     }
 }
 
@@ -146,6 +193,19 @@ mod tests {
             BridgeOptions { keep_alive_s: 1, ..BridgeOptions::default() },
         ] {
             assert!(wrong.fault().is_some(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_taken_apart() {
+        let options = BridgeOptions::at("mqtt://me:se:cret@broker.example:1884", "g").unwrap();
+        assert_eq!((options.host.as_str(), options.port), ("broker.example", 1884));
+        assert_eq!(options.login.unwrap().password, "se:cret");
+        let options = BridgeOptions::at("mqtt://[::1]", "g").unwrap();
+        assert_eq!((options.host.as_str(), options.port, options.login), ("::1", 1883, None));
+        for wrong in ["broker:1883", "mqtts://broker", "mqtt://broker:secret"] {
+            let error = BridgeOptions::at(wrong, "g").unwrap_err().to_string();
+            assert!(error.contains("mqtt://") && !error.contains("secret"), "{error}");
         }
     }
 

@@ -4,13 +4,14 @@
 //! these came, or not at all.
 //! Never: awaiting the queue while the connection waits to be read.
 
+use std::collections::HashSet;
 use std::pin::pin;
 
 use gnomon_dialect::topic::{UPLINK_FILTERS, shared_filter};
 use gnomon_dialect::{UplinkKind, recognise};
 use gnomon_host::port::{Log, Message, Queue, Stream};
 use gnomon_host::watch::now_ms;
-use gnomon_model::{Envelope, EnvelopeId, What};
+use gnomon_model::{DeviceKey, Envelope, EnvelopeId, Presence, What};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Duration, Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,8 @@ use crate::taken::Taken;
 /// Most messages that wait for the queue. A broker of MQTT 5 sends fewer without an
 /// acknowledgement; beyond it, messages of QoS 0 are dropped, and others end the connection.
 const WAITING_MAX: usize = 2048;
+/// Most devices remembered as having spoken; beyond it all are told anew.
+const SPOKEN_MAX: usize = 100_000;
 /// How long what is on its way may take after `stop`.
 const PARTING_MAX: Duration = Duration::from_secs(5);
 
@@ -50,6 +53,7 @@ pub(crate) async fn run<Q: Queue>(
         filters: filters(options),
         partitions,
         taken,
+        spoken: HashSet::new(),
         ids: Ids::new(),
         connection: 0,
         open: 0,
@@ -116,6 +120,8 @@ struct Uplink<'a> {
     filters: Vec<String>,
     partitions: u16,
     taken: Taken,
+    /// Devices that were told to be online since the start.
+    spoken: HashSet<DeviceKey>,
     ids: Ids,
     /// Number of the connection, from 1.
     connection: u64,
@@ -245,10 +251,41 @@ impl Uplink<'_> {
             return Ok(());
         }
         let message = self.message(received);
+        let speaker = message.as_ref().and_then(|message| message.device.clone());
+        if let Some(online) = speaker.and_then(|device| self.online(device)) {
+            // Nothing of the broker's is acknowledged for it.
+            self.send(None, Some(online))?;
+        }
+        self.send(packet_id, message)
+    }
+
+    fn send(&mut self, packet_id: Option<u16>, message: Option<Message>) -> Result<(), Lost> {
         let receipt = Receipt { connection: self.connection, packet_id };
         let sent = self.entries.send(Entry { receipt, message });
         self.open += 1;
         sent.map_err(|_| Lost::QueueClosed)
+    }
+
+    /// Says that a device is online, when it speaks for the first time.
+    fn online(&mut self, device: DeviceKey) -> Option<Message> {
+        if !self.options.spoken_is_online || self.spoken.contains(&device) {
+            return None;
+        }
+        if self.spoken.len() >= SPOKEN_MAX {
+            self.spoken.clear();
+        }
+        self.spoken.insert(device.clone());
+        let reason = "spoke at the broker".to_owned();
+        let connection = self.client.clone();
+        let what = What::Presence(Presence { online: true, connection, reason, dialect: None });
+        Some(self.address(Stream::Telemetry, device, what))
+    }
+
+    fn address(&mut self, stream: Stream, device: DeviceKey, what: What) -> Message {
+        let envelope = Envelope { id: self.ids.next(), device, received_at_ms: now_ms(), what };
+        let log = Log { stream, partition: envelope.device.partition(self.partitions) };
+        let (id, body) = (envelope.id.to_string(), envelope.encode());
+        Message { log, id, device: Some(envelope.device), body }
     }
 
     /// What goes to the queue, if anything does.
@@ -281,11 +318,7 @@ impl Uplink<'_> {
         let Received { topic, payload, packet_id, .. } = received;
         let packet = packet_id.map(|packet_id| (self.client.clone(), packet_id));
         let what = What::Published { topic, payload, packet };
-        let (id, device) = (self.ids.next(), uplink.device);
-        let envelope = Envelope { id, device, received_at_ms: now_ms(), what };
-        let log = Log { stream, partition: envelope.device.partition(self.partitions) };
-        let (id, body) = (envelope.id.to_string(), envelope.encode());
-        Some(Message { log, id, device: Some(envelope.device), body })
+        Some(self.address(stream, uplink.device, what))
     }
 }
 

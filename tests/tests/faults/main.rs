@@ -74,7 +74,7 @@ impl World {
         let more = ["--queue", &queue, "--store", &store, "--only", "gateway,api"];
         let more = more.map(str::to_owned).to_vec();
         let server = Server::start(Options { more, ..Options::default() });
-        let worker = |function| Worker::start(function, &queue, &store);
+        let worker = |function| Worker::start(function, &queue, &store, &[]);
         let telemetry = [worker("telemetry"), worker("telemetry")];
         let others = vec![worker("shadow"), worker("rrpc")];
         let meeting = Arc::new(Meeting::new(server.mqtt()));

@@ -14,6 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use gnomon_tests::http;
+use gnomon_tests::packet::Version;
 use gnomon_tests::random::{Random, SEED_VARIABLE, seed};
 use gnomon_tests::server::{Options, Server};
 
@@ -38,7 +39,7 @@ fn twenty_kills_lose_nothing_and_apply_nothing_twice() {
     let watcher = Watcher::start(meeting.clone());
     let publishers: Vec<_> = (0..DEVICES)
         .map(|index| (index, meeting.clone()))
-        .map(|(index, meeting)| thread::spawn(move || Publisher::new(index).run(&meeting)))
+        .map(|(index, meeting)| thread::spawn(move || device(index).run(&meeting)))
         .collect();
     for _ in 0..ROUNDS {
         meeting.wait_for_events(random.between(0, EVENTS_MAX), SOON);
@@ -60,6 +61,12 @@ fn twenty_kills_lose_nothing_and_apply_nothing_twice() {
     assert_nothing_pending(&server);
     let end = server.terminate();
     assert!(end.success(), "the server ended with {end}");
+}
+
+/// A device; every second one speaks MQTT 5.
+fn device(index: usize) -> Publisher {
+    let version = if index.is_multiple_of(2) { Version::V311 } else { Version::V5 };
+    Publisher::speaking(index, version)
 }
 
 /// Every applied report adds 1 to the version: it is the number of messages sent.

@@ -39,12 +39,6 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    /// A device that has sent nothing; every second one speaks MQTT 5.
-    pub(crate) fn new(index: usize) -> Self {
-        let version = if index.is_multiple_of(2) { Version::V311 } else { Version::V5 };
-        Self::speaking(index, version)
-    }
-
     /// A device that has sent nothing, of this version.
     pub(crate) fn speaking(index: usize, version: Version) -> Self {
         let (under_way, out) = (VecDeque::new(), Vec::new());
