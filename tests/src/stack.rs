@@ -217,6 +217,7 @@ impl Part {
 /// # Panics
 /// It does not start.
 #[must_use]
+#[allow(clippy::zombie_processes, reason = "it outlives this program")]
 pub fn start_lasting(kind: Kind, dir: &Path) -> (String, u32) {
     fs::create_dir_all(dir).expect("the build folder can be written");
     let log = fs::File::create(dir.join("log")).expect("the build folder can be written");

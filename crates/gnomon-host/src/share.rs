@@ -46,14 +46,18 @@ pub async fn work_share<F: Function + 'static, S: Store, Q: Queue>(
     stop: CancellationToken,
 ) {
     let mut running: HashMap<u16, Running> = HashMap::new();
+    let mut told = Vec::new();
     while !stop.is_cancelled() {
         match queue.attend(F::NAME, &member).await {
             Ok(members) => {
                 let share = share_of(&member, &members, queue.partitions());
+                if share != told {
+                    info!(function = F::NAME, workers = members.len(), partitions = ?share, "share");
+                    told.clone_from(&share);
+                }
                 release(&mut running, &share).await;
                 for partition in share {
                     running.entry(partition).or_insert_with(|| {
-                        info!(function = F::NAME, partition, "takes over");
                         let (function, store, queue) =
                             (function.clone(), store.clone(), queue.clone());
                         let (watch, stop) = (watch.clone(), stop.child_token());

@@ -25,7 +25,7 @@ const RETRIES: usize = 2;
 pub(super) enum Connection {
     Single(ConnectionManager),
     /// The master's connection, found anew after it failed.
-    Sentinel(Mutex<(SentinelClient, Option<MultiplexedConnection>)>),
+    Sentinel(Box<Mutex<(SentinelClient, Option<MultiplexedConnection>)>>),
     Cluster(ClusterConnection),
 }
 
@@ -195,7 +195,7 @@ impl Connection {
             }
             Kind::Sentinel => {
                 let client = sentinel(address, infos, certificates)?;
-                let connection = Self::Sentinel(Mutex::new((client, None)));
+                let connection = Self::Sentinel(Box::new(Mutex::new((client, None))));
                 connection.ask(vec![redis::cmd("PING")]).await?;
                 Ok(connection)
             }
