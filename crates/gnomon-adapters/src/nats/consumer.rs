@@ -1,4 +1,8 @@
 //! The one consumer of a log.
+//!
+//! The server counts a message as delivered when it has sent it, and a cut connection may swallow what
+//! was sent. So a consumer ends with the connection it was opened on, and with a gap that the server's
+//! own dropping does not explain; the next one begins behind what is acknowledged.
 
 use std::time::Duration;
 
@@ -17,6 +21,8 @@ use crate::bounds::Retention;
 const AHEAD_MAX: usize = 512;
 /// The server says so often that it is there, and is asked anew after twice as long.
 const HEARTBEAT: Duration = Duration::from_secs(2);
+/// How often a waiting pull looks whether the connection is still the one it was opened on.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// The server forgets a consumer that asks for nothing after this.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 
@@ -34,12 +40,19 @@ pub struct NatsConsumer {
     seen: u64,
     /// Somebody else has opened the log.
     lost: bool,
+    /// Number of the connection that it was opened on.
+    connection: u64,
+    /// What was sent may have been swallowed: only a new consumer will do.
+    torn: bool,
+    /// A message before which positions are missing.
+    gap: Option<Delivery>,
     /// Acknowledged since old messages were last purged.
     unpurged: u64,
 }
 
 impl NatsConsumer {
     pub(super) async fn open(nats: &Nats, log: Log) -> Result<Self, QueueError> {
+        let connection = nats.connection();
         let stream = nats.stream(log).await?;
         let (acks, revision) = claim(nats, log).await?;
         let name = name(acks.epoch);
@@ -61,8 +74,21 @@ impl NatsConsumer {
         let log_id = format!("{log}@{created:x}");
         let seen = acks.floor;
         let nats = nats.clone();
-        let (lost, unpurged) = (false, 0);
-        Ok(Self { nats, log, log_id, stream, messages, acks, revision, seen, lost, unpurged })
+        Ok(Self {
+            nats,
+            log,
+            log_id,
+            stream,
+            messages,
+            acks,
+            revision,
+            seen,
+            lost: false,
+            connection,
+            torn: false,
+            gap: None,
+            unpurged: 0,
+        })
     }
 
     fn check(&self) -> Result<(), QueueError> {
@@ -72,7 +98,30 @@ impl NatsConsumer {
         Ok(())
     }
 
-    /// Takes a message in; none if it was acknowledged before.
+    /// Whether everything that was sent to it must have come.
+    fn check_whole(&self) -> Result<(), QueueError> {
+        if !self.torn && self.connection == self.nats.connection() {
+            return Ok(());
+        }
+        let reason = format!("NATS: the connection was cut under the consumer of {}", self.log);
+        Err(QueueError::Unavailable { reason })
+    }
+
+    /// Asks what explains that positions did not come before this one: on a log that drops its oldest,
+    /// the server's dropping; else nothing does, and the consumer is given up.
+    async fn explain(&mut self, gap: Delivery) -> Result<Delivery, QueueError> {
+        let info = self.stream.get_info().await;
+        let first = info.map_err(|error| unavailable("look at", self.log, &error))?.state;
+        let first = first.first_sequence.min(gap.position);
+        self.torn = first < gap.position;
+        self.check_whole()?;
+        self.acks.drop_before(first);
+        self.seen = gap.position;
+        Ok(gap)
+    }
+
+    /// Takes a message in; none if it was acknowledged before, or if positions before it did not come:
+    /// then it is kept to be explained.
     fn take(
         &mut self,
         message: Result<Message, pull::MessagesError>,
@@ -86,7 +135,8 @@ impl NatsConsumer {
         })?;
         let delivery = delivery(&message, self.log)?;
         if delivery.position > self.seen + 1 {
-            self.acks.drop_before(delivery.position);
+            self.gap = Some(delivery);
+            return Ok(None);
         }
         self.seen = self.seen.max(delivery.position);
         Ok((!self.acks.is_acknowledged(delivery.position)).then_some(delivery))
@@ -148,37 +198,40 @@ impl Consumer for NatsConsumer {
     async fn pull(&mut self, count_max: usize) -> Result<Vec<Delivery>, QueueError> {
         let closed = self.nats.shared.closed.clone();
         let mut found = Vec::new();
-        loop {
+        while found.is_empty() {
             self.check()?;
-            // Once something is at hand, only what is here already is added: nothing is awaited that
-            // could drop it.
-            let next = if found.is_empty() {
-                tokio::select! {
-                    biased;
-                    () = closed.cancelled() => return Err(QueueError::Closed),
-                    next = self.messages.next() => Some(next),
-                }
-            } else {
-                self.messages.next().now_or_never()
+            self.check_whole()?;
+            if let Some(gap) = self.gap.clone() {
+                found.push(self.explain(gap).await?);
+                self.gap = None;
+                break;
+            }
+            let next = tokio::select! {
+                biased;
+                () = closed.cancelled() => return Err(QueueError::Closed),
+                next = tokio::time::timeout(LOOK_EVERY, self.messages.next()) => next,
             };
             match next {
-                None => return Ok(found),
-                Some(None) if found.is_empty() => {
+                Err(_) => {}
+                Ok(None) => {
                     let reason = format!("NATS: the consumer of {} ended", self.log);
                     return Err(QueueError::Unavailable { reason });
                 }
-                Some(None) => return Ok(found),
-                Some(Some(message)) => match self.take(message) {
-                    Ok(delivery) => found.extend(delivery),
-                    Err(error) if found.is_empty() => return Err(error),
-                    // It comes again with the next call.
-                    Err(_) => return Ok(found),
-                },
-            }
-            if found.len() >= count_max.max(1) {
-                return Ok(found);
+                Ok(Some(message)) => found.extend(self.take(message)?),
             }
         }
+        // Of the rest, only what is here already.
+        while found.len() < count_max.max(1) && self.gap.is_none() {
+            match self.messages.next().now_or_never() {
+                Some(Some(message)) => match self.take(message) {
+                    Ok(delivery) => found.extend(delivery),
+                    // It comes again with the next call.
+                    Err(_) => break,
+                },
+                Some(None) | None => break,
+            }
+        }
+        Ok(found)
     }
 
     async fn acknowledge(&mut self, positions: &[u64]) -> Result<(), QueueError> {

@@ -125,6 +125,11 @@ impl Nats {
         self.shared.closed.cancel();
     }
 
+    /// Number of the connection: another one after each reconnect.
+    fn connection(&self) -> u64 {
+        self.shared.client.statistics().connects.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     fn open_context(&self) -> Result<&jetstream::Context, QueueError> {
         if self.shared.closed.is_cancelled() {
             return Err(QueueError::Closed);
