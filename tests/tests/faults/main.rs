@@ -5,6 +5,8 @@
 //! The load and its checks are those of `kill`. `FAULT_ROUNDS` asks for more than one round of all
 //! faults (`make faults`).
 
+#[path = "../kill/applied.rs"]
+mod applied;
 #[path = "../kill/meeting.rs"]
 mod meeting;
 #[path = "../kill/publisher.rs"]
@@ -22,6 +24,7 @@ use gnomon_tests::server::{Options, Server};
 use gnomon_tests::stack::{Kind, Part};
 use gnomon_tests::worker::Worker;
 
+use crate::applied::assert_applied_once;
 use crate::meeting::Meeting;
 use crate::publisher::Publisher;
 use crate::watcher::Watcher;
@@ -129,7 +132,7 @@ fn whatever_fails_nothing_is_lost_and_nothing_is_applied_twice() {
     let seen = watcher.join(&sent, SOON);
     println!("{} messages, {} alerts came twice", sent.iter().sum::<u64>(), seen.again);
     for (index, sent) in sent.iter().enumerate() {
-        assert_applied_once(&world.server, index, *sent);
+        assert_applied_once(&world.server, index, *sent, SOON);
         seen.assert_complete(index, *sent);
     }
     let dead = http::get(&world.server.url("/v1/dead")).json();
@@ -143,15 +146,4 @@ fn whatever_fails_nothing_is_lost_and_nothing_is_applied_twice() {
 /// the queue is away, and what it sends next might get in first.
 fn device(index: usize) -> Publisher {
     Publisher::speaking(index, Version::V311)
-}
-
-/// Every applied report adds 1 to the version: it is the number of messages sent.
-fn assert_applied_once(server: &Server, index: usize, sent: u64) {
-    let url = server.url(&format!("/v1/devices/coldroom/{}/shadow", publisher::name(index)));
-    let shadow = http::get_until(&url, SOON, |shadow| {
-        shadow["version"].as_u64().is_some_and(|version| version >= sent)
-    });
-    assert_eq!(shadow["version"], sent, "messages applied of device {index}");
-    let last = publisher::temperature(sent - 1);
-    assert_eq!(shadow["state"]["reported"]["temperature"], last, "of device {index}");
 }

@@ -5,6 +5,7 @@
 //! not acknowledged; a subscriber with a persistent session takes the alerts. Each message turns
 //! the alert of its device on or off, and carries its number in its temperature.
 
+mod applied;
 mod meeting;
 mod publisher;
 mod watcher;
@@ -18,6 +19,7 @@ use gnomon_tests::packet::Version;
 use gnomon_tests::random::{Random, SEED_VARIABLE, seed};
 use gnomon_tests::server::{Options, Server};
 
+use crate::applied::assert_applied_once;
 use crate::meeting::Meeting;
 use crate::publisher::Publisher;
 use crate::watcher::Watcher;
@@ -55,7 +57,7 @@ fn twenty_kills_lose_nothing_and_apply_nothing_twice() {
     let seen = watcher.join(&sent, SOON);
     println!("{} messages, {} alerts came twice", sent.iter().sum::<u64>(), seen.again);
     for (index, sent) in sent.iter().enumerate() {
-        assert_applied_once(&server, index, *sent);
+        assert_applied_once(&server, index, *sent, SOON);
         seen.assert_complete(index, *sent);
     }
     assert_nothing_pending(&server);
@@ -67,17 +69,6 @@ fn twenty_kills_lose_nothing_and_apply_nothing_twice() {
 fn device(index: usize) -> Publisher {
     let version = if index.is_multiple_of(2) { Version::V311 } else { Version::V5 };
     Publisher::speaking(index, version)
-}
-
-/// Every applied report adds 1 to the version: it is the number of messages sent.
-fn assert_applied_once(server: &Server, index: usize, sent: u64) {
-    let url = server.url(&format!("/v1/devices/coldroom/{}/shadow", publisher::name(index)));
-    let shadow = http::get_until(&url, SOON, |shadow| {
-        shadow["version"].as_u64().is_some_and(|version| version >= sent)
-    });
-    assert_eq!(shadow["version"], sent, "messages applied of device {index}");
-    let last = publisher::temperature(sent - 1);
-    assert_eq!(shadow["state"]["reported"]["temperature"], last, "of device {index}");
 }
 
 /// received = applied + dead + pending, with nothing dead and, soon, nothing pending.
