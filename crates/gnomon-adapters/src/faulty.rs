@@ -4,14 +4,12 @@
 //! survive it; the same seed and the same order of calls fail in the same way.
 //! Never: a clock, randomness of its own.
 
+mod store;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use gnomon_host::port::{
-    Committed, Consumer, Counts, Delivery, Log, Message, Page, Queue, QueueError, SavedSession,
-    SessionChange, Sessions, Store, StoreError, Stored, Write,
-};
-use gnomon_model::{DeviceKey, ProductKey};
+use gnomon_host::port::{Consumer, Counts, Delivery, Log, Message, Queue, QueueError, StoreError};
 use tokio::sync::Notify;
 
 /// A call of one of the ports.
@@ -35,7 +33,7 @@ pub enum Operation {
     Commit,
     /// [`Store::list`].
     List,
-    /// [`Sessions::load_all`].
+    /// [`Sessions::load_all`] and [`Sessions::find`].
     LoadAll,
     /// [`Sessions::change`].
     Change,
@@ -266,6 +264,12 @@ impl<T> Faulty<T> {
     }
 }
 
+impl<T> Faulty<T> {
+    fn consumer<C>(&self, inner: C) -> FaultyConsumer<C> {
+        FaultyConsumer { inner, plan: self.plan.clone(), late: Vec::new() }
+    }
+}
+
 impl<T: Queue> Queue for Faulty<T> {
     type Consumer = FaultyConsumer<T::Consumer>;
 
@@ -287,8 +291,37 @@ impl<T: Queue> Queue for Faulty<T> {
 
     async fn consume(&self, log: Log) -> Result<Self::Consumer, QueueError> {
         self.plan.read(Operation::Consume, queue_error(Operation::Consume)).await?;
-        let inner = self.inner.consume(log).await?;
-        Ok(FaultyConsumer { inner, plan: self.plan.clone(), late: Vec::new() })
+        self.inner.consume(log).await.map(|inner| self.consumer(inner))
+    }
+
+    async fn consume_as(&self, log: Log, reader: &str) -> Result<Self::Consumer, QueueError> {
+        self.plan.read(Operation::Consume, queue_error(Operation::Consume)).await?;
+        self.inner.consume_as(log, reader).await.map(|inner| self.consumer(inner))
+    }
+
+    async fn follow(&self, log: Log) -> Result<Self::Consumer, QueueError> {
+        self.plan.read(Operation::Consume, queue_error(Operation::Consume)).await?;
+        self.inner.follow(log).await.map(|inner| self.consumer(inner))
+    }
+
+    async fn readers(&self, log: Log) -> Result<Vec<String>, QueueError> {
+        self.inner.readers(log).await
+    }
+
+    async fn bar(&self, log: Log, reader: &str) -> Result<u64, QueueError> {
+        self.inner.bar(log, reader).await
+    }
+
+    async fn retire(&self, log: Log, reader: &str) -> Result<(), QueueError> {
+        self.inner.retire(log, reader).await
+    }
+
+    async fn attend(&self, group: &str, member: &str) -> Result<Vec<String>, QueueError> {
+        self.inner.attend(group, member).await
+    }
+
+    async fn leave(&self, group: &str, member: &str) -> Result<(), QueueError> {
+        self.inner.leave(group, member).await
     }
 
     async fn read(
@@ -341,55 +374,6 @@ impl<C: Consumer> Consumer for FaultyConsumer<C> {
                 self.inner.acknowledge(&all).await?;
                 let failed = fault == Some(Fault::After);
                 if failed { Err(queue_error(Operation::Acknowledge)) } else { Ok(()) }
-            }
-        }
-    }
-}
-
-impl<T: Store> Store for Faulty<T> {
-    async fn load(&self, devices: &[DeviceKey]) -> Result<Vec<Stored>, StoreError> {
-        self.plan.read(Operation::Load, store_error(Operation::Load)).await?;
-        self.inner.load(devices).await
-    }
-
-    async fn commit(&self, writes: &[Write]) -> Result<Vec<Committed>, StoreError> {
-        match self.plan.meet(Operation::Commit).await {
-            None | Some(Fault::Late | Fault::Hold) => self.inner.commit(writes).await,
-            Some(Fault::Before | Fault::Full) => Err(store_error(Operation::Commit)),
-            Some(Fault::Conflict) => Ok(vec![Committed::Conflict; writes.len()]),
-            Some(Fault::After) => {
-                self.inner.commit(writes).await?;
-                Err(store_error(Operation::Commit))
-            }
-        }
-    }
-
-    async fn list(
-        &self,
-        product: Option<&ProductKey>,
-        after: Option<&DeviceKey>,
-        count_max: usize,
-    ) -> Result<Page, StoreError> {
-        self.plan.read(Operation::List, store_error(Operation::List)).await?;
-        self.inner.list(product, after, count_max).await
-    }
-}
-
-impl<T: Sessions> Sessions for Faulty<T> {
-    async fn load_all(&self) -> Result<Vec<SavedSession>, StoreError> {
-        self.plan.read(Operation::LoadAll, store_error(Operation::LoadAll)).await?;
-        self.inner.load_all().await
-    }
-
-    async fn change(&self, changes: Vec<SessionChange>) -> Result<(), StoreError> {
-        match self.plan.meet(Operation::Change).await {
-            None | Some(Fault::Late | Fault::Hold) => self.inner.change(changes).await,
-            Some(Fault::Before | Fault::Full | Fault::Conflict) => {
-                Err(store_error(Operation::Change))
-            }
-            Some(Fault::After) => {
-                self.inner.change(changes).await?;
-                Err(store_error(Operation::Change))
             }
         }
     }

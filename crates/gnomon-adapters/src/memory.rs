@@ -1,6 +1,8 @@
 //! Queue, store and sessions in memory, for tests and simulation: nothing survives the process.
 
-use std::collections::BTreeMap;
+mod readers;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,9 +17,17 @@ use gnomon_model::{DeviceKey, ProductKey};
 use crate::bounds::{LogBounds, QueueBounds};
 use crate::log::{Next, Tail};
 use crate::logs::{Cell, Logs};
+use crate::memory::readers::Readers;
 
-/// Client to document and undelivered messages.
-type Saved = BTreeMap<String, (Bytes, BTreeMap<u64, Bytes>)>;
+/// Client to session.
+type Saved = BTreeMap<String, Session>;
+
+/// One session as saved.
+struct Session {
+    gateway: String,
+    document: Bytes,
+    pending: BTreeMap<u64, Bytes>,
+}
 
 /// Everything in memory. Cheap to clone; clones share it.
 #[derive(Clone)]
@@ -32,6 +42,9 @@ struct Shared {
     appending: Mutex<()>,
     records: Mutex<BTreeMap<DeviceKey, Stored>>,
     sessions: Mutex<Saved>,
+    readers: Mutex<Readers>,
+    /// Group and member of everybody who attends.
+    members: Mutex<BTreeSet<(String, String)>>,
     identity: u64,
 }
 
@@ -62,6 +75,8 @@ impl Memory {
             appending: Mutex::new(()),
             records: Mutex::default(),
             sessions: Mutex::default(),
+            readers: Mutex::default(),
+            members: Mutex::default(),
             identity: MADE.fetch_add(1, Ordering::Relaxed),
         };
         Self { shared: Arc::new(shared) }
@@ -78,6 +93,23 @@ impl Memory {
             return Err(QueueError::Closed);
         }
         Ok(&self.shared)
+    }
+
+    fn consumer(&self, log: Log, role: Role, cursor: u64) -> MemoryConsumer {
+        let log_id = format!("{log}@memory-{}", self.shared.identity);
+        MemoryConsumer { memory: self.clone(), log, log_id, role, cursor }
+    }
+
+    /// Acknowledges what all readers of a log are done with.
+    fn settle(&self, log: Log) -> Result<(), QueueError> {
+        let shared = self.open()?;
+        let done = lock(&shared.readers).take_done(log);
+        if !done.is_empty() {
+            let cell = shared.logs.cell(log);
+            cell.lock().acknowledge(&done);
+            drop_expendable(cell);
+        }
+        Ok(())
     }
 
     fn open_store(&self) -> Result<&Shared, StoreError> {
@@ -111,8 +143,49 @@ impl Queue for Memory {
         let cell = shared.logs.cell(log);
         let (number, cursor) = cell.lock().take_over();
         cell.wake.notify_waiters();
-        let log_id = format!("{log}@memory-{}", shared.identity);
-        Ok(MemoryConsumer { memory: self.clone(), log, log_id, number, cursor })
+        Ok(self.consumer(log, Role::One { number }, cursor))
+    }
+
+    async fn consume_as(&self, log: Log, reader: &str) -> Result<MemoryConsumer, QueueError> {
+        let shared = self.open()?;
+        let cell = shared.logs.cell(log);
+        let (number, cursor) = lock(&shared.readers).open(log, reader, cell.lock().published());
+        cell.wake.notify_waiters();
+        Ok(self.consumer(log, Role::Reader { name: reader.to_owned(), number }, cursor))
+    }
+
+    async fn follow(&self, log: Log) -> Result<MemoryConsumer, QueueError> {
+        let cursor = self.open()?.logs.cell(log).lock().published();
+        Ok(self.consumer(log, Role::Follower, cursor))
+    }
+
+    async fn readers(&self, log: Log) -> Result<Vec<String>, QueueError> {
+        Ok(lock(&self.open()?.readers).names(log))
+    }
+
+    async fn bar(&self, log: Log, reader: &str) -> Result<u64, QueueError> {
+        let shared = self.open()?;
+        let floor = lock(&shared.readers).bar(log, reader);
+        shared.logs.cell(log).wake.notify_waiters();
+        Ok(floor)
+    }
+
+    async fn retire(&self, log: Log, reader: &str) -> Result<(), QueueError> {
+        let shared = self.open()?;
+        lock(&shared.readers).retire(log, reader);
+        self.settle(log)
+    }
+
+    async fn attend(&self, group: &str, member: &str) -> Result<Vec<String>, QueueError> {
+        let mut members = lock(&self.open()?.members);
+        members.insert((group.to_owned(), member.to_owned()));
+        let of_group = members.iter().filter(|(one, _)| one == group);
+        Ok(of_group.map(|(_, member)| member.clone()).collect())
+    }
+
+    async fn leave(&self, group: &str, member: &str) -> Result<(), QueueError> {
+        lock(&self.open()?.members).remove(&(group.to_owned(), member.to_owned()));
+        Ok(())
     }
 
     async fn read(
@@ -136,21 +209,52 @@ fn drop_expendable(cell: &Cell) {
     }
 }
 
+/// As what a consumer has its log open.
+enum Role {
+    /// The log's one consumer, and its number.
+    One { number: u64 },
+    /// A named reader, and the number of its consumer.
+    Reader { name: String, number: u64 },
+    /// Somebody who only listens.
+    Follower,
+}
+
 /// Consumer of one log in memory.
 pub struct MemoryConsumer {
     memory: Memory,
     log: Log,
     log_id: String,
-    number: u64,
+    role: Role,
     cursor: u64,
 }
 
 impl MemoryConsumer {
+    fn check(&self) -> Result<(), QueueError> {
+        let shared = self.memory.open()?;
+        let is_current = match &self.role {
+            Role::One { number } => shared.logs.cell(self.log).lock().is_current(*number),
+            Role::Reader { name, number } => {
+                lock(&shared.readers).is_current(self.log, name, *number)
+            }
+            Role::Follower => true,
+        };
+        if is_current { Ok(()) } else { Err(QueueError::Closed) }
+    }
+
     fn try_pull(&mut self, count_max: usize) -> Result<Vec<Delivery>, QueueError> {
-        let state = self.memory.open()?.logs.cell(self.log).lock();
-        if !state.is_current(self.number) {
-            return Err(QueueError::Closed);
-        }
+        self.check()?;
+        let shared = self.memory.open()?;
+        let state = shared.logs.cell(self.log).lock();
+        let Role::One { .. } = self.role else {
+            let mut ready = state.read(self.cursor + 1, count_max);
+            drop(state);
+            self.cursor = ready.last().map_or(self.cursor, |last| last.position);
+            if let Role::Reader { name, .. } = &self.role {
+                let readers = lock(&shared.readers);
+                ready.retain(|one| !readers.is_acknowledged(self.log, name, one.position));
+            }
+            return Ok(ready);
+        };
         match state.next(self.cursor, count_max) {
             Next::Ready(ready, cursor) => {
                 self.cursor = cursor;
@@ -182,13 +286,23 @@ impl Consumer for MemoryConsumer {
     }
 
     async fn acknowledge(&mut self, positions: &[u64]) -> Result<(), QueueError> {
-        let cell = self.memory.open()?.logs.cell(self.log);
-        if !cell.lock().is_current(self.number) {
-            return Err(QueueError::Closed);
+        self.check()?;
+        let shared = self.memory.open()?;
+        let cell = shared.logs.cell(self.log);
+        match &self.role {
+            Role::One { .. } => {
+                cell.lock().acknowledge(positions);
+                drop_expendable(cell);
+                Ok(())
+            }
+            Role::Reader { name, .. } => {
+                let last = cell.lock().published();
+                let there = positions.iter().filter(|position| **position <= last);
+                lock(&shared.readers).acknowledge(self.log, name, there);
+                self.memory.settle(self.log)
+            }
+            Role::Follower => Ok(()),
         }
-        cell.lock().acknowledge(positions);
-        drop_expendable(cell);
-        Ok(())
     }
 }
 
@@ -237,41 +351,55 @@ pub(crate) fn page(mut devices: Vec<DeviceKey>, count_max: usize) -> Page {
     Page { devices, next }
 }
 
+impl Session {
+    fn saved(&self, client: &str) -> SavedSession {
+        SavedSession {
+            client: client.to_owned(),
+            gateway: self.gateway.clone(),
+            document: self.document.clone(),
+            pending: self.pending.iter().map(|(key, bytes)| (*key, bytes.clone())).collect(),
+        }
+    }
+}
+
 impl Sessions for Memory {
-    async fn load_all(&self) -> Result<Vec<SavedSession>, StoreError> {
+    async fn load_all(&self, gateway: &str) -> Result<Vec<SavedSession>, StoreError> {
         let sessions = lock(&self.open_store()?.sessions);
-        let saved = sessions.iter().map(|(client, (document, pending))| SavedSession {
-            client: client.clone(),
-            document: document.clone(),
-            pending: pending.iter().map(|(key, message)| (*key, message.clone())).collect(),
-        });
-        Ok(saved.collect())
+        let own = sessions.iter().filter(|(_, session)| session.gateway == gateway);
+        Ok(own.map(|(client, session)| session.saved(client)).collect())
     }
 
-    async fn change(&self, changes: Vec<SessionChange>) -> Result<(), StoreError> {
+    async fn find(&self, client: &str) -> Result<Option<SavedSession>, StoreError> {
+        let sessions = lock(&self.open_store()?.sessions);
+        Ok(sessions.get(client).map(|session| session.saved(client)))
+    }
+
+    async fn change(&self, gateway: &str, changes: Vec<SessionChange>) -> Result<(), StoreError> {
         let mut sessions = lock(&self.open_store()?.sessions);
-        changes.into_iter().for_each(|change| change_one(&mut sessions, change));
+        changes.into_iter().for_each(|change| change_one(&mut sessions, gateway, change));
         Ok(())
     }
 }
 
-fn change_one(sessions: &mut Saved, change: SessionChange) {
-    match change {
-        SessionChange::Save { client, document } => {
-            sessions.entry(client).or_default().0 = document;
+fn change_one(sessions: &mut Saved, gateway: &str, change: SessionChange) {
+    let found = sessions.get_mut(change.client());
+    if found.as_ref().is_some_and(|session| session.gateway != gateway) {
+        return;
+    }
+    match (change, found) {
+        (SessionChange::Save { document, .. }, Some(session)) => session.document = document,
+        (SessionChange::Save { client, document }, None) => {
+            let (gateway, pending) = (gateway.to_owned(), BTreeMap::new());
+            sessions.insert(client, Session { gateway, document, pending });
         }
-        SessionChange::Forget { client } => {
-            sessions.remove(&client);
+        (SessionChange::Forget { client }, Some(_)) => drop(sessions.remove(&client)),
+        (SessionChange::HandOver { to, document, .. }, Some(session)) => {
+            (session.gateway, session.document) = (to, document);
         }
-        SessionChange::Keep { client, key, message } => {
-            if let Some((_, pending)) = sessions.get_mut(&client) {
-                pending.insert(key, message);
-            }
+        (SessionChange::Keep { key, message, .. }, Some(session)) => {
+            session.pending.insert(key, message);
         }
-        SessionChange::Drop { client, key } => {
-            if let Some((_, pending)) = sessions.get_mut(&client) {
-                pending.remove(&key);
-            }
-        }
+        (SessionChange::Drop { key, .. }, Some(session)) => drop(session.pending.remove(&key)),
+        (_, None) => {}
     }
 }

@@ -8,6 +8,8 @@
 mod kind;
 #[path = "contract/queue_laws.rs"]
 mod queue_laws;
+#[path = "contract/reader_laws.rs"]
+mod reader_laws;
 #[path = "contract/session_laws.rs"]
 mod session_laws;
 #[path = "contract/store_laws.rs"]
@@ -66,6 +68,19 @@ macro_rules! exact_queue_contract {
     };
 }
 
+/// Laws of queues that several processes can open.
+macro_rules! reader_contract {
+    ($module:ident: $kind:ty) => {
+        laws! { $module, reader_laws, $kind,
+            every_reader_sees_every_message_from_its_beginning_on
+            a_reader_goes_on_behind_what_it_acknowledged
+            a_barred_reader_is_closed_and_its_floor_told
+            a_message_is_done_with_when_all_readers_have_it
+            a_follower_hears_what_comes_from_now_on
+        }
+    };
+}
+
 macro_rules! store_contract {
     ($module:ident: $kind:ty) => {
         laws! { $module, store_laws, $kind,
@@ -93,7 +108,18 @@ macro_rules! session_contract {
             a_message_of_an_unknown_client_is_not_kept
             keys_keep_their_order_and_replace
             nasty_clients_do_not_mix
+            one_session_is_found
             closed_sessions_say_so
+        }
+    };
+}
+
+/// Laws of session stores that several gateways use.
+macro_rules! gateways_contract {
+    ($module:ident: $kind:ty) => {
+        laws! { $module, session_laws, $kind,
+            a_session_of_another_gateway_is_left_alone
+            a_session_is_handed_over_as_a_whole
         }
     };
 }
@@ -107,6 +133,10 @@ exact_queue_contract! { memory_queue_exactly: crate::kind::InMemory }
 exact_queue_contract! { embedded_queue_exactly: crate::kind::OnDisk }
 exact_queue_contract! { faulty_queue_exactly: crate::kind::WithoutFaults }
 
+reader_contract! { memory_readers: crate::kind::InMemory }
+reader_contract! { faulty_readers: crate::kind::WithoutFaults }
+reader_contract! { nats_readers: crate::kind::OnNats }
+
 store_contract! { memory_store: crate::kind::InMemory }
 store_contract! { embedded_store: crate::kind::OnDisk }
 store_contract! { faulty_store: crate::kind::WithoutFaults }
@@ -118,3 +148,8 @@ session_contract! { embedded_sessions: crate::kind::OnDisk }
 session_contract! { faulty_sessions: crate::kind::WithoutFaults }
 session_contract! { redis_sessions: crate::kind::OnRedis }
 session_contract! { redis_cluster_sessions: crate::kind::OnRedisCluster }
+
+gateways_contract! { memory_gateways: crate::kind::InMemory }
+gateways_contract! { faulty_gateways: crate::kind::WithoutFaults }
+gateways_contract! { redis_gateways: crate::kind::OnRedis }
+gateways_contract! { redis_cluster_gateways: crate::kind::OnRedisCluster }

@@ -124,8 +124,8 @@ impl<P: Queue + Store + Sessions> Side<P> {
                 format!("{:?}", self.port.list(None, after.as_ref(), *count).await)
             }
             Step::Change(changes) => {
-                self.port.change(changes.iter().map(change).collect()).await.unwrap();
-                format!("{:?}", self.port.load_all().await)
+                self.port.change("g", changes.iter().map(change).collect()).await.unwrap();
+                format!("{:?}", self.port.load_all("g").await)
             }
             Step::Reopen => String::new(),
         }

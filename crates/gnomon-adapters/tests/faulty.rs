@@ -115,8 +115,8 @@ async fn changes_of_sessions_fail_before_or_after() {
     let save = || vec![SessionChange::Save { client: "a".into(), document: "".into() }];
     for (fault, there) in [(Fault::Before, 0), (Fault::After, 1)] {
         plan.script(Operation::Change, fault);
-        sessions.change(save()).await.unwrap_err();
-        assert_eq!(sessions.load_all().await.unwrap().len(), there);
+        sessions.change("g", save()).await.unwrap_err();
+        assert_eq!(sessions.load_all("g").await.unwrap().len(), there);
     }
 }
 

@@ -60,7 +60,9 @@ pub(super) fn push_marks(frame: &mut Vec<u8>, log: u32, marks: Marks) {
 
 pub(super) fn push_session(frame: &mut Vec<u8>, change: &SessionChange) {
     let (kind, key, client, bytes) = match change {
-        SessionChange::Save { client, document } => (SAVE, 0, client, &**document),
+        // There is one gateway only.
+        SessionChange::Save { client, document }
+        | SessionChange::HandOver { client, document, .. } => (SAVE, 0, client, &**document),
         SessionChange::Forget { client } => (FORGET, 0, client, &[][..]),
         SessionChange::Keep { client, key, message } => (KEEP, *key, client, &**message),
         SessionChange::Drop { client, key } => (DROP, *key, client, &[][..]),

@@ -14,7 +14,7 @@ use super::queue::ended;
 use super::{Core, Embedded};
 
 impl Sessions for Embedded {
-    async fn load_all(&self) -> Result<Vec<SavedSession>, StoreError> {
+    async fn load_all(&self, gateway: &str) -> Result<Vec<SavedSession>, StoreError> {
         if self.core().is_closed() {
             return Err(StoreError::Closed);
         }
@@ -22,11 +22,18 @@ impl Sessions for Embedded {
         self.core().inbox.fold(reply).map_err(|refused| refused.store())?;
         done.await.map_err(|_| ended().store())?.map_err(|failure| failure.store())?;
         let core = Arc::clone(&self.life.core);
-        let loaded = tokio::task::spawn_blocking(move || core.load_sessions()).await;
+        let gateway = gateway.to_owned();
+        let loaded = tokio::task::spawn_blocking(move || core.load_sessions(&gateway)).await;
         loaded.map_err(|_| ended().store())?.map_err(|failure| failure.store())
     }
 
-    async fn change(&self, changes: Vec<SessionChange>) -> Result<(), StoreError> {
+    async fn find(&self, client: &str) -> Result<Option<SavedSession>, StoreError> {
+        // Its one gateway has all sessions in memory and asks for none.
+        let all = self.load_all("").await?;
+        Ok(all.into_iter().find(|session| session.client == client))
+    }
+
+    async fn change(&self, _gateway: &str, changes: Vec<SessionChange>) -> Result<(), StoreError> {
         let (reply, done) = oneshot::channel();
         let sent = self.core().inbox.change(Change { changes, reply });
         sent.map_err(|refused| refused.store())?;
@@ -35,7 +42,7 @@ impl Sessions for Embedded {
 }
 
 impl Core {
-    fn load_sessions(&self) -> Result<Vec<SavedSession>, Failure> {
+    fn load_sessions(&self, gateway: &str) -> Result<Vec<SavedSession>, Failure> {
         self.file.read(|transaction| {
             let sessions = transaction.open_table(SESSIONS)?;
             let messages = transaction.open_table(SESSION_MESSAGES)?;
@@ -49,7 +56,8 @@ impl Core {
                     pending.push((key.value().1, Bytes::copy_from_slice(message.value())));
                 }
                 let document = Bytes::copy_from_slice(document.value());
-                saved.push(SavedSession { client: client.to_owned(), document, pending });
+                let (client, gateway) = (client.to_owned(), gateway.to_owned());
+                saved.push(SavedSession { client, gateway, document, pending });
             }
             Ok(saved)
         })
@@ -73,7 +81,8 @@ fn apply_one(
     change: &SessionChange,
 ) -> Result<(), Failure> {
     match change {
-        SessionChange::Save { client, document } => {
+        SessionChange::Save { client, document }
+        | SessionChange::HandOver { client, document, .. } => {
             sessions.insert(&**client, &**document)?;
         }
         SessionChange::Forget { client } => {

@@ -29,6 +29,11 @@ impl Acks {
         serde_json::to_vec(self).expect("numbers have a JSON form")
     }
 
+    /// Nothing is acknowledged, but only what comes behind `last` is asked for.
+    pub(super) fn behind(last: u64) -> Self {
+        Self { floor: last, ..Self::default() }
+    }
+
     /// Messages acknowledged since the log was made.
     pub(super) fn acknowledged(&self) -> u64 {
         self.floor - self.dropped + self.above.len() as u64

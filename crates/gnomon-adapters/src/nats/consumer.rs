@@ -1,4 +1,4 @@
-//! The one consumer of a log.
+//! Consumers of a log: its one, named readers, and followers.
 //!
 //! The server counts a message as delivered when it has sent it, and a cut connection may swallow what
 //! was sent. So a consumer ends with the connection it was opened on, and with a gap that the server's
@@ -26,10 +26,32 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// The server forgets a consumer that asks for nothing after this.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 
+/// As what a consumer has its log open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Role {
+    /// The log's one consumer.
+    One,
+    /// A named reader beside others.
+    Reader(String),
+    /// Somebody who only listens, and leaves no trace.
+    Follower,
+}
+
+impl Role {
+    /// Name of the reader, if it has one.
+    pub(super) fn reader(&self) -> Option<&str> {
+        match self {
+            Self::Reader(name) => Some(name),
+            Self::One | Self::Follower => None,
+        }
+    }
+}
+
 /// Consumer of one log on NATS.
 pub struct NatsConsumer {
     nats: Nats,
     log: Log,
+    role: Role,
     log_id: String,
     stream: stream::Stream,
     messages: pull::Stream,
@@ -51,13 +73,19 @@ pub struct NatsConsumer {
 }
 
 impl NatsConsumer {
-    pub(super) async fn open(nats: &Nats, log: Log) -> Result<Self, QueueError> {
+    pub(super) async fn open(nats: &Nats, log: Log, role: Role) -> Result<Self, QueueError> {
         let connection = nats.connection();
         let stream = nats.stream(log).await?;
-        let (acks, revision) = claim(nats, log).await?;
-        let name = name(acks.epoch);
+        let last = stream.cached_info().state.last_sequence;
+        let (acks, revision) = match &role {
+            Role::One => claim(nats, log, None, 0).await?,
+            Role::Reader(name) => claim(nats, log, Some(name), last).await?,
+            Role::Follower => (Acks::behind(last), 0),
+        };
+        let prefix = subject::consumers(role.reader());
+        let name = (role != Role::Follower).then(|| format!("{prefix}{}", acks.epoch));
         let config = pull::Config {
-            name: Some(name.clone()),
+            name,
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: acks.floor + 1 },
             ack_policy: AckPolicy::None,
             memory_storage: true,
@@ -67,7 +95,9 @@ impl NatsConsumer {
         };
         let fault = |error: &dyn std::error::Error| unavailable("open", log, error);
         let consumer = stream.create_consumer(config).await.map_err(|error| fault(&error))?;
-        forget_earlier(&stream, acks.epoch, log).await?;
+        if role != Role::Follower {
+            forget_earlier(&stream, &prefix, acks.epoch, log).await?;
+        }
         let messages = consumer.stream().max_messages_per_batch(AHEAD_MAX).heartbeat(HEARTBEAT);
         let messages = messages.messages().await.map_err(|error| fault(&error))?;
         let created = stream.cached_info().created.unix_timestamp_nanos();
@@ -77,6 +107,7 @@ impl NatsConsumer {
         Ok(Self {
             nats,
             log,
+            role,
             log_id,
             stream,
             messages,
@@ -155,7 +186,8 @@ impl NatsConsumer {
     async fn save(&mut self) -> Result<(), QueueError> {
         let bucket = &self.nats.shared.acks;
         let entry = self.acks.encode().into();
-        match bucket.update(subject::acks(self.log), entry, self.revision).await {
+        match bucket.update(subject::acks(self.log, self.role.reader()), entry, self.revision).await
+        {
             Ok(revision) => {
                 self.revision = revision;
                 Ok(())
@@ -178,11 +210,12 @@ impl NatsConsumer {
         self.unpurged = 0;
         let fault = |error: &dyn std::error::Error| unavailable("purge", self.log, error);
         let state = self.stream.get_info().await.map_err(|error| fault(&error))?.state;
-        let by_count = (self.acks.floor + 1).saturating_sub(bounds.kept_messages);
+        let floor = self.nats.floor(self.log).await?.min(self.acks.floor);
+        let by_count = (floor + 1).saturating_sub(bounds.kept_messages);
         // Messages of a log are much alike, so bytes are shared out evenly.
         let each = (state.bytes / state.messages.max(1)).max(1);
         let by_bytes = state.bytes.saturating_sub(bounds.kept_bytes) / each + state.first_sequence;
-        let first = by_count.max(by_bytes).min(self.acks.floor + 1);
+        let first = by_count.max(by_bytes).min(floor + 1);
         if first > state.first_sequence {
             self.stream.purge().sequence(first).await.map_err(|error| fault(&error))?;
         }
@@ -236,6 +269,9 @@ impl Consumer for NatsConsumer {
 
     async fn acknowledge(&mut self, positions: &[u64]) -> Result<(), QueueError> {
         self.check()?;
+        if self.role == Role::Follower {
+            return Ok(());
+        }
         let last = self.last_for(positions).await?;
         let mut news = 0;
         for position in positions.iter().filter(|position| **position <= last) {
@@ -250,11 +286,17 @@ impl Consumer for NatsConsumer {
     }
 }
 
-/// Raises the epoch of a log's entry: whoever had the log finds that out.
-async fn claim(nats: &Nats, log: Log) -> Result<(Acks, u64), QueueError> {
-    let key = subject::acks(log);
+/// Raises the epoch of an entry: whoever had the log finds that out. A new entry begins behind `last`.
+pub(super) async fn claim(
+    nats: &Nats,
+    log: Log,
+    reader: Option<&str>,
+    last: u64,
+) -> Result<(Acks, u64), QueueError> {
+    let key = subject::acks(log, reader);
     loop {
-        let (mut acks, revision) = nats.acks(log).await?;
+        let (mut acks, revision) =
+            nats.acks(log, reader).await?.unwrap_or_else(|| (Acks::behind(last), 0));
         acks.epoch += 1;
         // Revision 0 asks that there be no entry.
         match nats.shared.acks.update(&key, acks.encode().into(), revision).await {
@@ -265,17 +307,17 @@ async fn claim(nats: &Nats, log: Log) -> Result<(Acks, u64), QueueError> {
     }
 }
 
-/// Name of the consumer that opened the log in this epoch.
-fn name(epoch: u64) -> String {
-    format!("epoch-{epoch}")
-}
-
 /// Deletes consumers of earlier epochs, which wakes those who wait for them.
-async fn forget_earlier(stream: &stream::Stream, epoch: u64, log: Log) -> Result<(), QueueError> {
+pub(super) async fn forget_earlier(
+    stream: &stream::Stream,
+    prefix: &str,
+    epoch: u64,
+    log: Log,
+) -> Result<(), QueueError> {
     let mut names = stream.consumer_names();
     while let Some(name) = names.next().await {
         let name = name.map_err(|error| unavailable("list consumers of", log, &error))?;
-        let of = name.strip_prefix("epoch-").and_then(|number| number.parse::<u64>().ok());
+        let of = name.strip_prefix(prefix).and_then(|number| number.parse::<u64>().ok());
         if of.is_some_and(|of| of < epoch) {
             // Somebody else may have been quicker.
             let _ = stream.delete_consumer(&name).await;

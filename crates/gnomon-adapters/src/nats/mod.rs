@@ -15,6 +15,7 @@ mod acks;
 mod connect;
 mod consumer;
 mod layout;
+mod readers;
 mod subject;
 
 use std::collections::HashMap;
@@ -30,9 +31,9 @@ use gnomon_host::port::{Counts, Delivery, Log, Message, Queue, QueueError};
 use gnomon_model::DeviceKey;
 use tokio_util::sync::CancellationToken;
 
-use self::acks::Acks;
 pub use self::connect::NatsOpenError;
 pub use self::consumer::NatsConsumer;
+use self::consumer::Role;
 use crate::bounds::QueueBounds;
 
 /// How to reach NATS, and what to keep there.
@@ -145,21 +146,6 @@ impl Nats {
             .map_err(|error| unavailable("find", log, &error))
     }
 
-    /// What is acknowledged of a log, and the revision of the entry; 0 when there is none yet.
-    async fn acks(&self, log: Log) -> Result<(Acks, u64), QueueError> {
-        let key = subject::acks(log);
-        let entry = self.shared.acks.entry(key).await;
-        match entry.map_err(|error| unavailable("read the acknowledgements of", log, &error))? {
-            None => Ok((Acks::default(), 0)),
-            Some(entry) => {
-                let acks = Acks::decode(&entry.value).map_err(|error| {
-                    unavailable("understand the acknowledgements of", log, &error)
-                })?;
-                Ok((acks, entry.revision))
-            }
-        }
-    }
-
     fn check_size(&self, message: &Message) -> Result<(), QueueError> {
         let most = self.body_bytes_max();
         let bytes = message.body.len();
@@ -248,7 +234,27 @@ impl Queue for Nats {
     }
 
     async fn consume(&self, log: Log) -> Result<NatsConsumer, QueueError> {
-        NatsConsumer::open(self, log).await
+        NatsConsumer::open(self, log, Role::One).await
+    }
+
+    async fn consume_as(&self, log: Log, reader: &str) -> Result<NatsConsumer, QueueError> {
+        NatsConsumer::open(self, log, Role::Reader(reader.to_owned())).await
+    }
+
+    async fn follow(&self, log: Log) -> Result<NatsConsumer, QueueError> {
+        NatsConsumer::open(self, log, Role::Follower).await
+    }
+
+    async fn readers(&self, log: Log) -> Result<Vec<String>, QueueError> {
+        self.reader_names(log).await
+    }
+
+    async fn bar(&self, log: Log, reader: &str) -> Result<u64, QueueError> {
+        self.bar_reader(log, reader).await
+    }
+
+    async fn retire(&self, log: Log, reader: &str) -> Result<(), QueueError> {
+        self.retire_reader(log, reader).await
     }
 
     async fn read(
@@ -277,9 +283,8 @@ impl Queue for Nats {
 
     async fn counts(&self, log: Log) -> Result<Counts, QueueError> {
         let stream = self.stream(log).await?;
-        let (acks, _) = self.acks(log).await?;
         let appended = stream.cached_info().state.last_sequence;
-        Ok(Counts { appended, acknowledged: acks.acknowledged() })
+        Ok(Counts { appended, acknowledged: self.acknowledged(log).await? })
     }
 
     async fn attend(&self, group: &str, member: &str) -> Result<Vec<String>, QueueError> {

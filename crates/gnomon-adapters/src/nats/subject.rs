@@ -53,9 +53,46 @@ pub(super) fn member<'k>(group: &str, key: &'k str) -> Option<&'k str> {
     key.strip_prefix(group)?.strip_prefix('.')
 }
 
-/// Key of a log's acknowledgements.
-pub(super) fn acks(log: Log) -> String {
-    format!("{}.{}", log.stream.as_str(), log.partition)
+/// Key of the acknowledgements of a log, by its one consumer or by a named reader.
+pub(super) fn acks(log: Log, reader: Option<&str>) -> String {
+    let mut key = format!("{}.{}", log.stream.as_str(), log.partition);
+    if let Some(reader) = reader {
+        key.push('.');
+        push_token(&mut key, reader);
+    }
+    key
+}
+
+/// Subject of a key in a bucket whose subjects begin with `prefix`.
+pub(super) fn entry(prefix: &str, key: &str) -> String {
+    format!("{prefix}{key}")
+}
+
+/// The reader of this log that a key of acknowledgements names.
+pub(super) fn reader(log: Log, key: &str) -> Option<String> {
+    let token = key.strip_prefix(&acks(log, None))?.strip_prefix('.')?;
+    let mut bytes = Vec::with_capacity(token.len());
+    let mut rest = token.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'=' {
+            bytes.push(byte);
+            continue;
+        }
+        let digits = [rest.next()?, rest.next()?];
+        bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// What begins the names of a log's consumers: each epoch has its own.
+pub(super) fn consumers(reader: Option<&str>) -> String {
+    let mut name = String::new();
+    if let Some(reader) = reader {
+        push_token(&mut name, reader);
+        name.push('-');
+    }
+    name.push_str("epoch-");
+    name
 }
 
 fn prefix(namespace: &str, log: Log) -> String {
@@ -64,7 +101,7 @@ fn prefix(namespace: &str, log: Log) -> String {
 
 fn push_token(subject: &mut String, token: &str) {
     for byte in token.bytes() {
-        if byte.is_ascii_graphic() && !matches!(byte, b'.' | b'*' | b'>' | b'=') {
+        if byte.is_ascii_graphic() && !matches!(byte, b'.' | b'*' | b'>' | b'=' | b'/' | b'\\') {
             subject.push(char::from(byte));
         } else {
             write!(subject, "={byte:02X}").expect("a string takes everything");
@@ -87,5 +124,19 @@ mod tests {
         assert_eq!(message("gnomon", log, None), "gnomon.telemetry.3.-");
         assert_eq!(all("gnomon", log), "gnomon.telemetry.3.>");
         assert_eq!(stream("gnomon", log), "gnomon-telemetry-3");
+    }
+
+    #[test]
+    fn a_reader_is_found_in_the_key_of_its_acknowledgements() {
+        let log = Log { stream: Stream::Downlink, partition: 0 };
+        for name in ["gateway-1", "bridge-a.b c/设", "=", "x"] {
+            let key = acks(log, Some(name));
+            assert_eq!(key.matches('.').count(), 2, "{key}");
+            assert_eq!(reader(log, &key).as_deref(), Some(name));
+        }
+        assert_eq!(acks(log, None), "downlink.0");
+        assert_eq!(reader(log, "downlink.0"), None);
+        assert_eq!(reader(log, "downlink.01.x"), None);
+        assert_eq!(reader(log, "telemetry.0.x"), None);
     }
 }

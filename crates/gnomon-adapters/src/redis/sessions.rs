@@ -7,45 +7,68 @@ use redis::Cmd;
 
 use super::{Redis, read};
 
-/// Keeps a message if the session is there.
-const KEEP: &str = "\
-if redis.call('HEXISTS', KEYS[1], 'doc') == 1 then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end \
-return 1";
+/// Runs a command on a session if it is there and its gateway's. KEYS: session; ARGV: gateway, then
+/// the command's name and its arguments.
+const OWN: &str = "\
+if redis.call('HGET', KEYS[1], 'gateway') == ARGV[1] then \
+redis.call(ARGV[2], KEYS[1], unpack(ARGV, 3)) end return 1";
+
+/// Saves a document unless the session is another gateway's. ARGV: gateway, document.
+const SAVE: &str = "\
+local gateway = redis.call('HGET', KEYS[1], 'gateway') \
+if not gateway or gateway == ARGV[1] then \
+redis.call('HSET', KEYS[1], 'gateway', ARGV[1], 'doc', ARGV[2]) end return 1";
 
 impl Redis {
     fn session_key(&self, client: &str) -> String {
         self.key(&[":{", client, "}:session"])
     }
 
-    fn sessions_key(&self) -> String {
-        self.key(&[":sessions"])
+    /// Clients of a gateway; some may have been handed over or forgotten.
+    fn sessions_key(&self, gateway: &str) -> String {
+        self.key(&[":sessions:", gateway])
     }
 
-    fn change_commands(&self, change: &SessionChange, commands: &mut Vec<Cmd>) {
+    /// A command that is run if the session is the gateway's.
+    fn own(&self, gateway: &str, client: &str, command: &str) -> Cmd {
+        let mut own = redis::cmd("EVAL");
+        own.arg(OWN).arg(1).arg(self.session_key(client)).arg(gateway).arg(command);
+        own
+    }
+
+    fn index(&self, command: &str, gateway: &str, client: &str) -> Cmd {
+        let mut index = redis::cmd(command);
+        index.arg(self.sessions_key(gateway)).arg(client);
+        index
+    }
+
+    /// The index names a client before the session is the gateway's, and for a while after it is not.
+    fn change_commands(&self, gateway: &str, change: &SessionChange, commands: &mut Vec<Cmd>) {
         match change {
             SessionChange::Save { client, document } => {
-                let mut index = redis::cmd("SADD");
-                index.arg(self.sessions_key()).arg(client);
-                let mut save = redis::cmd("HSET");
-                save.arg(self.session_key(client)).arg("doc").arg(&document[..]);
-                commands.extend([index, save]);
+                let mut save = redis::cmd("EVAL");
+                save.arg(SAVE).arg(1).arg(self.session_key(client)).arg(gateway);
+                save.arg(&document[..]);
+                commands.extend([self.index("SADD", gateway, client), save]);
             }
             SessionChange::Forget { client } => {
-                let mut forget = redis::cmd("DEL");
-                forget.arg(self.session_key(client));
-                let mut index = redis::cmd("SREM");
-                index.arg(self.sessions_key()).arg(client);
-                commands.extend([forget, index]);
+                let forget = self.own(gateway, client, "DEL");
+                commands.extend([forget, self.index("SREM", gateway, client)]);
+            }
+            SessionChange::HandOver { client, to, document } => {
+                let mut hand_over = self.own(gateway, client, "HSET");
+                hand_over.arg("gateway").arg(to).arg("doc").arg(&document[..]);
+                let there = self.index("SADD", to, client);
+                commands.extend([there, hand_over, self.index("SREM", gateway, client)]);
             }
             SessionChange::Keep { client, key, message } => {
-                let mut keep = redis::cmd("EVAL");
-                keep.arg(KEEP).arg(1).arg(self.session_key(client));
+                let mut keep = self.own(gateway, client, "HSET");
                 keep.arg(format!("m{key}")).arg(&message[..]);
                 commands.push(keep);
             }
             SessionChange::Drop { client, key } => {
-                let mut drop = redis::cmd("HDEL");
-                drop.arg(self.session_key(client)).arg(format!("m{key}"));
+                let mut drop = self.own(gateway, client, "HDEL");
+                drop.arg(format!("m{key}"));
                 commands.push(drop);
             }
         }
@@ -53,9 +76,9 @@ impl Redis {
 }
 
 impl Sessions for Redis {
-    async fn load_all(&self) -> Result<Vec<SavedSession>, StoreError> {
+    async fn load_all(&self, gateway: &str) -> Result<Vec<SavedSession>, StoreError> {
         let mut ask = redis::cmd("SMEMBERS");
-        ask.arg(self.sessions_key());
+        ask.arg(self.sessions_key(gateway));
         let answer = self.ask(vec![ask]).await?.pop().unwrap_or(redis::Value::Nil);
         let mut clients: Vec<String> = read(answer)?;
         clients.sort_unstable();
@@ -68,27 +91,35 @@ impl Sessions for Redis {
             };
             let answers = self.ask(some.iter().map(ask).collect()).await?;
             for (client, answer) in some.iter().zip(answers) {
-                let fields: HashMap<String, Vec<u8>> = read(answer)?;
-                saved.extend(session(client, fields));
+                let found = session(client, read(answer)?);
+                saved.extend(found.filter(|session| session.gateway == gateway));
             }
         }
         Ok(saved)
     }
 
+    async fn find(&self, client: &str) -> Result<Option<SavedSession>, StoreError> {
+        let mut ask = redis::cmd("HGETALL");
+        ask.arg(self.session_key(client));
+        let answer = self.ask(vec![ask]).await?.pop().unwrap_or(redis::Value::Nil);
+        Ok(session(client, read(answer)?))
+    }
+
     /// Changes of one client are made in order; a failure may leave a part of all changes made, which
     /// making them again completes.
-    async fn change(&self, changes: Vec<SessionChange>) -> Result<(), StoreError> {
+    async fn change(&self, gateway: &str, changes: Vec<SessionChange>) -> Result<(), StoreError> {
         if !self.shared.connection.is_cluster() {
             let mut commands = Vec::with_capacity(changes.len() + 2);
             commands.push(redis::cmd("MULTI"));
-            changes.iter().for_each(|change| self.change_commands(change, &mut commands));
+            let each = changes.iter();
+            each.for_each(|change| self.change_commands(gateway, change, &mut commands));
             commands.push(redis::cmd("EXEC"));
             return self.ask(commands).await.map(|_| ());
         }
         // Commands for several nodes have no order among them, so one after the other.
         for change in &changes {
             let mut commands = Vec::new();
-            self.change_commands(change, &mut commands);
+            self.change_commands(gateway, change, &mut commands);
             for command in commands {
                 self.ask(vec![command]).await?;
             }
@@ -100,10 +131,11 @@ impl Sessions for Redis {
 /// A session from its fields; none if it was forgotten meanwhile.
 fn session(client: &str, mut fields: HashMap<String, Vec<u8>>) -> Option<SavedSession> {
     let document = fields.remove("doc")?.into();
+    let gateway = String::from_utf8(fields.remove("gateway")?).ok()?;
     let message = |(field, message): (String, Vec<u8>)| {
         Some((field.strip_prefix('m')?.parse().ok()?, message.into()))
     };
     let mut pending: Vec<_> = fields.into_iter().filter_map(message).collect();
     pending.sort_unstable_by_key(|(key, _)| *key);
-    Some(SavedSession { client: client.to_owned(), document, pending })
+    Some(SavedSession { client: client.to_owned(), gateway, document, pending })
 }

@@ -17,16 +17,16 @@ fn message(log: Log, id: impl ToString) -> Message {
     Message { log, body: format!("body of {id}").into(), device: None, id }
 }
 
-fn messages(log: Log, ids: impl IntoIterator<Item = u32>) -> Vec<Message> {
+pub(crate) fn messages(log: Log, ids: impl IntoIterator<Item = u32>) -> Vec<Message> {
     ids.into_iter().map(|id| message(log, id)).collect()
 }
 
-fn ids(deliveries: &[Delivery]) -> Vec<&str> {
+pub(crate) fn ids(deliveries: &[Delivery]) -> Vec<&str> {
     deliveries.iter().map(|one| one.id.as_str()).collect()
 }
 
 /// Polls once: an answer that is there, or none.
-fn poll<F: Future>(future: Pin<&mut F>) -> Option<F::Output> {
+pub(crate) fn poll<F: Future>(future: Pin<&mut F>) -> Option<F::Output> {
     match future.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Some(output),
         Poll::Pending => None,
@@ -34,7 +34,7 @@ fn poll<F: Future>(future: Pin<&mut F>) -> Option<F::Output> {
 }
 
 /// Pulls exactly `count` messages, however they are cut.
-async fn pull(consumer: &mut impl Consumer, count: usize) -> Vec<Delivery> {
+pub(crate) async fn pull(consumer: &mut impl Consumer, count: usize) -> Vec<Delivery> {
     let mut all = Vec::new();
     while all.len() < count {
         all.extend(consumer.pull(count - all.len()).await.unwrap());

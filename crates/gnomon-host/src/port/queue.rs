@@ -145,6 +145,65 @@ pub trait Queue: Clone + Send + Sync + 'static {
     /// The queue is unavailable or closed.
     fn consume(&self, log: Log) -> impl Future<Output = Result<Self::Consumer, QueueError>> + Send;
 
+    /// Opens a log for a named reader: each sees every message and has acknowledgements of its own,
+    /// and a message is done with when all readers have acknowledged it. A reader that is new begins
+    /// behind the last message. Otherwise as [`Queue::consume`], for each reader. A queue that only
+    /// one process can open has one reader, whatever its name.
+    ///
+    /// # Errors
+    /// The queue is unavailable or closed.
+    fn consume_as(
+        &self,
+        log: Log,
+        _reader: &str,
+    ) -> impl Future<Output = Result<Self::Consumer, QueueError>> + Send {
+        self.consume(log)
+    }
+
+    /// Opens a log for what is appended from now on, beside all other consumers; what is
+    /// acknowledged is of no consequence, and nothing is left when the consumer is dropped. A queue
+    /// that only one process can open has the log's one consumer.
+    ///
+    /// # Errors
+    /// The queue is unavailable or closed.
+    fn follow(&self, log: Log) -> impl Future<Output = Result<Self::Consumer, QueueError>> + Send {
+        self.consume(log)
+    }
+
+    /// Names of the readers of a log, retired ones left out.
+    ///
+    /// # Errors
+    /// The queue is unavailable or closed.
+    fn readers(&self, _log: Log) -> impl Future<Output = Result<Vec<String>, QueueError>> + Send {
+        async { Ok(Vec::new()) }
+    }
+
+    /// Takes the log from a reader: its consumer, if it still has one, finds the log closed and can
+    /// acknowledge nothing more. Returns the position up to which the reader acknowledged
+    /// everything. What it has not acknowledged stays until it is retired.
+    ///
+    /// # Errors
+    /// The queue is unavailable or closed.
+    fn bar(
+        &self,
+        _log: Log,
+        _reader: &str,
+    ) -> impl Future<Output = Result<u64, QueueError>> + Send {
+        async { Ok(0) }
+    }
+
+    /// Forgets a reader; nothing happens if there is none of that name.
+    ///
+    /// # Errors
+    /// The queue is unavailable or closed.
+    fn retire(
+        &self,
+        _log: Log,
+        _reader: &str,
+    ) -> impl Future<Output = Result<(), QueueError>> + Send {
+        async { Ok(()) }
+    }
+
     /// Reads up to `count_max` messages from `position` on, acknowledged or not, as far as the log
     /// still holds them.
     ///
