@@ -7,19 +7,25 @@ use gnomon_host::downlink::Downlink;
 use gnomon_host::port::sessions::{SavedSession, SessionChange};
 
 use crate::idle::LeftWill;
+use crate::moves::Moves;
 use crate::options::GatewayOptions;
 use crate::request::SubscribeAnswer;
-use crate::session::{Arrival, Keep, Queued, Receipt, Saved, Session, Subscription};
+use crate::retransmit::Taken;
+use crate::session::{Arrival, Keep, Place, Queued, Receipt, Saved, Session, Subscription};
 use crate::target::{Target, implicit_subscriber, subscriber};
 use crate::trie::{Subscriber, Trie};
 
 /// All sessions and subscriptions.
 pub(crate) struct Broker {
-    options: GatewayOptions,
+    pub(crate) options: GatewayOptions,
     pub(crate) sessions: HashMap<Arc<str>, Session>,
-    trie: Trie,
+    pub(crate) trie: Trie,
+    /// Up to where the downlink log was routed; none before it was opened.
+    pub(crate) routed: Option<Place>,
+    /// Sessions on their way between gateways.
+    pub(crate) moves: Moves,
     /// Key of the last message that was put into a queue, beyond those kept by earlier processes.
-    last_key: u64,
+    pub(crate) last_key: u64,
     /// Number of the last session that began.
     last_session: u64,
     /// Wills that are due.
@@ -32,16 +38,25 @@ impl Broker {
             options,
             sessions: HashMap::new(),
             trie: Trie::default(),
+            routed: None,
+            moves: Moves::default(),
             last_key: 0,
             last_session: 0,
             wills: Vec::new(),
         }
     }
 
+    /// The downlink log is open; another one than before begins at its beginning.
+    pub(crate) fn follow(&mut self, log: &str) {
+        if self.routed.as_ref().is_none_or(|place| place.log != log) {
+            self.routed = Some(Place { log: log.to_owned(), position: 0 });
+        }
+    }
+
     /// Takes up the sessions that an earlier process saved. Those that cannot be read are told.
     pub(crate) fn restore(&mut self, saved: Vec<SavedSession>, now_ms: i64) -> Vec<String> {
         let mut unreadable = Vec::new();
-        for SavedSession { client, document, pending } in saved {
+        for SavedSession { client, document, pending, .. } in saved {
             let Ok(mut saved) = serde_json::from_slice::<Saved>(&document) else {
                 unreadable.push(client);
                 continue;
@@ -61,7 +76,16 @@ impl Broker {
         unreadable
     }
 
-    fn subscribe_all(&mut self, client: &Arc<str>, saved: &Saved) {
+    pub(crate) fn unsubscribe_all(&mut self, client: &str, saved: &Saved) {
+        for filter in saved.subscriptions.keys() {
+            self.trie.remove(filter, client, false);
+        }
+        for filter in &saved.implicit {
+            self.trie.remove(filter, client, true);
+        }
+    }
+
+    pub(crate) fn subscribe_all(&mut self, client: &Arc<str>, saved: &Saved) {
         for (filter, subscription) in &saved.subscriptions {
             self.trie.insert(filter, subscriber(client, subscription));
         }
@@ -86,6 +110,7 @@ impl Broker {
         if !session_present {
             self.last_session += 1;
             session.number = self.last_session;
+            session.saved.through.clone_from(&self.routed);
         }
         // Its client is back in time.
         session.will = None;
@@ -119,8 +144,18 @@ impl Broker {
         attached.is_some_and(|attached| attached.connection == connection)
     }
 
-    /// Ends a connection: the session stays if it is persistent. Returns what must be durable.
-    pub(crate) fn detach(&mut self, client: &str, connection: u64, now_ms: i64) -> Vec<Keep> {
+    /// Ends a connection: the session stays if it is persistent, or goes to the gateway that has
+    /// claimed it. Returns what must be durable.
+    pub(crate) fn detach(
+        &mut self,
+        client: &str,
+        connection: u64,
+        now_ms: i64,
+        taken: &Taken,
+    ) -> Vec<Keep> {
+        if let Some(leaving) = self.moves.take_leaving(client, connection) {
+            return leaving.hand_over(client, now_ms, taken.clone());
+        }
         if !self.is_attached(client, connection) {
             return Vec::new();
         }
@@ -161,12 +196,7 @@ impl Broker {
     /// Forgets a session; a will that waits with it is due.
     pub(crate) fn forget(&mut self, client: &str) -> Vec<Keep> {
         let Some(session) = self.sessions.remove(client) else { return Vec::new() };
-        for filter in session.saved.subscriptions.keys() {
-            self.trie.remove(filter, client, false);
-        }
-        for filter in &session.saved.implicit {
-            self.trie.remove(filter, client, true);
-        }
+        self.unsubscribe_all(client, &session.saved);
         if let Some(attached) = &session.attached {
             attached.waker.notify_one();
         }
@@ -230,14 +260,16 @@ impl Broker {
     /// Gives a message to every session that subscribed to its topic, once each. Returns what must
     /// be kept for sessions that are away or lag behind.
     pub(crate) fn route(&mut self, message: &Arc<Downlink>, receipt: &Arc<Receipt>) -> Vec<Keep> {
+        match &mut self.routed {
+            Some(place) if *place.log == *receipt.log => place.position = receipt.position,
+            other => *other = Some(receipt.place()),
+        }
         let mut keeps = Vec::new();
         for target in self.targets(message) {
             let Some(session) = self.sessions.get_mut(&target.client) else { continue };
             let qos = target.qos.min(message.qos);
             let persistent = session.is_persistent() && qos > 0;
-            if session.attached.is_none() && !persistent
-                || persistent && session.has_restored(receipt)
-            {
+            if session.attached.is_none() && !persistent || persistent && session.is_past(receipt) {
                 continue;
             }
             // Not per session: a straggler of one that was forgotten must not meet its successor's.

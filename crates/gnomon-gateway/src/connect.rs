@@ -7,6 +7,15 @@ use crate::request::{Connect, ConnectAnswer};
 use crate::retransmit::Taken;
 use crate::session::{Arrival, Attached};
 
+/// A client that may connect, but whose session is not yet known to be here.
+pub(crate) struct Arriving {
+    pub(crate) id: Arc<str>,
+    pub(crate) connect: Connect,
+    identity: Identity,
+    /// What it sent behind its CONNECT.
+    pub(crate) unread: Vec<u8>,
+}
+
 impl Link {
     pub(crate) fn connect(&mut self, connect: Connect, now_ms: i64) {
         if self.is_beyond_limit {
@@ -21,7 +30,31 @@ impl Link {
         if session_key(&connect.client).is_empty() && !connect.clean_start && !self.wire.is_v5() {
             return self.wire.answer_connect(ConnectAnswer::IdentifierRejected, None);
         }
-        let id = self.client_id(&connect.client);
+        let named = session_key(&connect.client);
+        let is_named = !named.is_empty();
+        let id = self.client_id(named);
+        let arriving = Arriving { id, connect, identity, unread: Vec::new() };
+        if is_named && self.board.options.has_peers {
+            self.arriving = Some(arriving);
+        } else {
+            self.accept(arriving, now_ms);
+        }
+    }
+
+    /// The session of the client that arrives is here, if there is one; or it could not be had.
+    pub(crate) fn arrived(&mut self, is_here: bool, now_ms: i64) {
+        let Some(mut arriving) = self.arriving.take() else { return };
+        if !is_here {
+            metrics::counter!("gnomon_mqtt_connects_total", "result" => "unavailable").increment(1);
+            return self.wire.answer_connect(ConnectAnswer::Unavailable, None);
+        }
+        let unread = std::mem::take(&mut arriving.unread);
+        self.accept(arriving, now_ms);
+        self.receive(&unread, now_ms);
+    }
+
+    fn accept(&mut self, arriving: Arriving, now_ms: i64) {
+        let Arriving { id, connect, identity, .. } = arriving;
         let expiry_max = self.board.options.session_expiry_s_max;
         let expiry_s = Some(connect.session_expiry_s.unwrap_or(expiry_max).min(expiry_max));
         let implicit = match &identity {
@@ -89,8 +122,7 @@ impl Link {
     }
 
     /// The session's key; one is made for a client that has none.
-    fn client_id(&mut self, asked: &str) -> Arc<str> {
-        let id = session_key(asked);
+    fn client_id(&mut self, id: &str) -> Arc<str> {
         if !id.is_empty() {
             return id.into();
         }

@@ -29,7 +29,10 @@ impl Link {
     pub(crate) fn take_in(&mut self, intake: Intake, publisher: &str, now_ms: i64) {
         let Intake { topic, payload, qos, mut properties, packet_id, id } = intake;
         let uplink = recognise(&topic);
-        let is_general = uplink.is_none() || self.board.broker().has_subscriber(&topic);
+        // Subscribers of other gateways are not known here.
+        let is_general = uplink.is_none()
+            || self.board.options.has_peers
+            || self.board.broker().has_subscriber(&topic);
         if let Some(uplink) = &uplink {
             let stream = match uplink.kind {
                 UplinkKind::Reply => Stream::Calls,

@@ -29,10 +29,14 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// Starts the task; it ends when the last clone of the keeper is dropped and all is durable.
-    pub(crate) fn start<S: Sessions>(sessions: S) -> (Self, tokio::task::JoinHandle<()>) {
+    /// Starts the task, for the sessions of a gateway; it ends when the last clone of the keeper is
+    /// dropped and all is durable.
+    pub(crate) fn start<S: Sessions>(
+        sessions: S,
+        gateway: String,
+    ) -> (Self, tokio::task::JoinHandle<()>) {
         let (jobs, waiting) = mpsc::channel(JOBS_MAX);
-        (Self { jobs }, tokio::spawn(keep(sessions, waiting)))
+        (Self { jobs }, tokio::spawn(keep(sessions, gateway, waiting)))
     }
 
     /// Hands changes over, without waiting until they are durable.
@@ -55,7 +59,7 @@ impl Keeper {
     }
 }
 
-async fn keep<S: Sessions>(sessions: S, mut waiting: mpsc::Receiver<Job>) {
+async fn keep<S: Sessions>(sessions: S, gateway: String, mut waiting: mpsc::Receiver<Job>) {
     let mut batch = Vec::new();
     while waiting.recv_many(&mut batch, BATCH_MAX).await > 0 {
         let mut changes = Vec::new();
@@ -69,7 +73,7 @@ async fn keep<S: Sessions>(sessions: S, mut waiting: mpsc::Receiver<Job>) {
             dones.extend(done);
         }
         loop {
-            match sessions.change(changes.clone()).await {
+            match sessions.change(&gateway, changes.clone()).await {
                 Ok(()) => break,
                 // Positions are not done with: the next process gets their messages again.
                 Err(StoreError::Closed) => return receipts.into_iter().for_each(std::mem::forget),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use gnomon_model::{DeviceKey, Dialect, EnvelopeId};
 use tokio::sync::Notify;
 
+use crate::connect::Arriving;
 use crate::idle::LeftWill;
 use crate::publish::Batch;
 use crate::request::{Goodbye, Request, Will};
@@ -17,6 +18,9 @@ use crate::retransmit::{Fate, Fingerprint, Taken};
 use crate::session::Keep;
 use crate::switchboard::Switchboard;
 use crate::wire::Wire;
+
+/// Most connections beyond the limit that are told why at a time; further ones are only closed.
+const REFUSALS_MAX: usize = 100;
 
 /// Who the client is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +69,8 @@ pub(crate) struct Link {
     pub(crate) is_beyond_limit: bool,
     /// Whether a batch is on its way to the queue: nothing may be answered before it.
     pub(crate) appending: bool,
+    /// A client that has said who it is and whose session other gateways may have.
+    pub(crate) arriving: Option<Arriving>,
     ended_in_order: bool,
     /// Whose last publishes are still on their way when the connection is over.
     left: Option<Client>,
@@ -83,14 +89,19 @@ impl Link {
             client: None,
             is_beyond_limit: false,
             appending: false,
+            arriving: None,
             ended_in_order: false,
             left: None,
         }
     }
 
-    /// A connection beyond the limit, which is refused as soon as its version is known.
-    pub(crate) fn beyond_limit(board: Arc<Switchboard>) -> Self {
-        Self { is_beyond_limit: true, ..Self::new(board) }
+    /// What a new connection gets while `open` are there: service, a refusal as soon as its version
+    /// is known, or nothing.
+    pub(crate) fn admit(board: &Arc<Switchboard>, open: usize) -> Option<Self> {
+        let connections_max = board.options.connections_max;
+        let is_beyond_limit = open >= connections_max;
+        (open < connections_max.saturating_add(REFUSALS_MAX))
+            .then(|| Self { is_beyond_limit, ..Self::new(board.clone()) })
     }
 
     /// The next batch, to be sent on its way; [`Link::appended`] takes in what became of it.
@@ -120,6 +131,10 @@ impl Link {
                 Request::Disconnect { with_will, session_expiry_s } => {
                     self.disconnect(with_will, session_expiry_s);
                 }
+            }
+            if let Some(arriving) = &mut self.arriving {
+                arriving.unread.extend_from_slice(bytes);
+                break;
             }
         }
         self.answer_at_once();
@@ -160,14 +175,18 @@ impl Link {
     /// what must be durable in [`Link::keeps`].
     pub(crate) fn end(&mut self, reason: &str, now_ms: i64) {
         let Some(mut client) = self.client.take() else { return };
-        let keeps = self.board.broker().detach(&client.id, self.connection, now_ms);
-        self.keeps.extend(keeps);
+        let taken = if self.ended_in_order { Taken::default() } else { client.may_send_again() };
+        let mut broker = self.board.broker();
+        let goes_on = broker.moves.goes_on_elsewhere(&client.id, self.connection);
+        self.keeps.extend(broker.detach(&client.id, self.connection, now_ms, &taken));
+        drop(broker);
         if self.ended_in_order {
             self.board.retransmits.take(&client.id);
         } else {
-            self.board.retransmits.put(&client.id, client.may_send_again());
+            self.board.retransmits.put(&client.id, taken);
         }
-        if let Some(will) = client.will.take() {
+        // One that is delayed is not for a client that is back in time, here or elsewhere.
+        if let Some(will) = client.will.take().filter(|will| !goes_on || will.delay_s == 0) {
             let left =
                 LeftWill { client: client.id.clone(), identity: client.identity.clone(), will };
             let due = self.board.broker().hold_will(left, client.session);

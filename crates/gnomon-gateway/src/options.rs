@@ -31,6 +31,8 @@ pub struct GatewayOptions {
     pub session_expiry_s_max: u32,
     /// Most clients whose last publishes are remembered, to recognise what they send again.
     pub retransmitters_max: usize,
+    /// Whether other gateways serve the same devices, on the same queue and store.
+    pub has_peers: bool,
 }
 
 impl Default for GatewayOptions {
@@ -48,6 +50,7 @@ impl Default for GatewayOptions {
             subscriptions_max: 100,
             session_expiry_s_max: 7 * 24 * 3600,
             retransmitters_max: 100_000,
+            has_peers: false,
         }
     }
 }

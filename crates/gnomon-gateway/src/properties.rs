@@ -111,6 +111,7 @@ pub(crate) fn connack_v5(
         ConnectAnswer::IdentifierRejected => (ConnectReasonCode::ClientIdentifierNotValid, false),
         ConnectAnswer::NotAuthorized => (ConnectReasonCode::NotAuthorized, false),
         ConnectAnswer::QuotaExceeded => (ConnectReasonCode::QuotaExceeded, false),
+        ConnectAnswer::Unavailable => (ConnectReasonCode::ServerUnavailable, false),
         ConnectAnswer::MethodUnknown => (ConnectReasonCode::BadAuthenticationMethod, false),
         ConnectAnswer::RetainUnsupported => (ConnectReasonCode::RetainNotSupported, false),
         ConnectAnswer::QosUnsupported => (ConnectReasonCode::QosNotSupported, false),
@@ -138,7 +139,9 @@ pub(crate) fn connack_v3(answer: ConnectAnswer) -> Result<Packet, MqttError> {
             (ConnectReturnCode::Accepted, session_present)
         }
         ConnectAnswer::IdentifierRejected => (ConnectReturnCode::IdentifierRejected, false),
-        ConnectAnswer::QuotaExceeded => (ConnectReturnCode::ServerUnavailable, false),
+        ConnectAnswer::QuotaExceeded | ConnectAnswer::Unavailable => {
+            (ConnectReturnCode::ServerUnavailable, false)
+        }
         ConnectAnswer::NotAuthorized
         // The rest is said to MQTT 5 only.
         | ConnectAnswer::MethodUnknown

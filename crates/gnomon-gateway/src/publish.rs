@@ -9,7 +9,7 @@ use crate::idle::LeftWill;
 use crate::intake::Intake;
 use crate::link::{Identity, Link};
 use crate::request::{Goodbye, Publish, PublishAnswer, Will};
-use crate::retransmit::{Fate, Fingerprint};
+use crate::retransmit::{Fate, Fingerprint, Retransmits};
 use crate::switchboard::Switchboard;
 
 /// Messages on their way to the queue, with how the publishes that made them will be answered.
@@ -65,6 +65,7 @@ impl Link {
         let count_max = usize::from(self.board.options.pending_publishes_max);
         // One publish makes at most two messages; those of QoS 0 have no answer to count.
         !self.wire.ended
+            && self.arriving.is_none()
             && self.next.answers.len() < count_max
             && self.next.entries.len() < 2 * count_max
     }
@@ -82,7 +83,7 @@ impl Link {
         let Publish { topic, payload, qos, is_again, packet_id, properties } = publish;
         let mut id = self.board.id();
         if let Some(packet_id) = packet_id {
-            let print = self.board.retransmits.fingerprint(packet_id, &topic, &payload);
+            let print = Retransmits::fingerprint(packet_id, &topic, &payload);
             if is_again {
                 match self.recognise(print) {
                     Some(Fate::Queued) => {

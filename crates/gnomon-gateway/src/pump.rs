@@ -6,15 +6,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gnomon_host::downlink::Downlink;
-use gnomon_host::port::{Consumer, Delivery, Log, Queue, QueueError, Stream};
+use gnomon_host::downlink::Entry;
+use gnomon_host::port::{Consumer, Delivery, Log, Queue, QueueError, Sessions, Stream};
+use gnomon_host::watch::now_ms;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::course::Course;
-use crate::keeper::Keeper;
-use crate::switchboard::Switchboard;
+use crate::moves::Claimed;
+use crate::peers::{Peers, reader};
 
+/// The log that is pumped.
+pub(crate) const DOWNLINK: Log = Log { stream: Stream::Downlink, partition: 0 };
 /// Most messages taken at once.
 const BATCH_MAX: usize = 256;
 /// Most positions not done with; beyond it the pump waits.
@@ -22,16 +25,16 @@ const OPEN_MAX: usize = 100_000;
 /// Pause while the queue does not answer.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Pumps until `stop` is cancelled or the queue is closed.
-pub(crate) async fn pump<Q: Queue>(
-    queue: Q,
-    board: Arc<Switchboard>,
-    keeper: Keeper,
+/// Pumps until `stop` is cancelled, or the log is closed or taken away. `opened` is cancelled once
+/// the log is open.
+pub(crate) async fn pump<Q: Queue, S: Sessions>(
+    peers: Arc<Peers<Q, S>>,
+    opened: CancellationToken,
     stop: CancellationToken,
 ) {
     let mut course = None;
     while !stop.is_cancelled() {
-        match consume(&queue, &mut course, &board, &keeper, &stop).await {
+        match consume(&peers, &mut course, &opened, &stop).await {
             Ok(()) | Err(QueueError::Closed) => return,
             Err(error) => warn!(error = %error, "consume the downlink"),
         }
@@ -41,16 +44,22 @@ pub(crate) async fn pump<Q: Queue>(
 
 /// Consumes until `stop` is cancelled; goes on along the `course` of an earlier consumer if that
 /// had the same log.
-async fn consume<Q: Queue>(
-    queue: &Q,
+async fn consume<Q: Queue, S: Sessions>(
+    peers: &Arc<Peers<Q, S>>,
     course: &mut Option<Course>,
-    board: &Switchboard,
-    keeper: &Keeper,
+    opened: &CancellationToken,
     stop: &CancellationToken,
 ) -> Result<(), QueueError> {
-    let mut consumer = queue.consume(Log { stream: Stream::Downlink, partition: 0 }).await?;
+    let board = &peers.board;
+    let mut consumer = if board.options.has_peers {
+        peers.queue.consume_as(DOWNLINK, &reader(&board.process)).await?
+    } else {
+        peers.queue.consume(DOWNLINK).await?
+    };
     let same = course.take().filter(|course| **course.log() == *consumer.log_id());
     let course = course.insert(same.unwrap_or_else(|| Course::new(consumer.log_id())));
+    board.broker().follow(course.log());
+    opened.cancel();
     loop {
         let open = course.open();
         tokio::select! {
@@ -60,10 +69,10 @@ async fn consume<Q: Queue>(
             }
             () = course.settle(BATCH_MAX) => acknowledge(&mut consumer, course).await?,
             batch = consumer.pull(BATCH_MAX), if open < OPEN_MAX => {
-                route(board, keeper, &batch?, course).await;
+                route(peers, &batch?, course).await;
                 if course.open() > OPEN_MAX / 2 {
                     let everything = board.broker().keep_everything();
-                    keeper.keep(everything).await;
+                    peers.keeper.keep(everything).await;
                 }
             }
         }
@@ -76,14 +85,32 @@ async fn acknowledge<C: Consumer>(consumer: &mut C, course: &mut Course) -> Resu
     Ok(())
 }
 
-async fn route(board: &Switchboard, keeper: &Keeper, batch: &[Delivery], course: &mut Course) {
+async fn route<Q: Queue, S: Sessions>(
+    peers: &Arc<Peers<Q, S>>,
+    batch: &[Delivery],
+    course: &mut Course,
+) {
+    let board = &peers.board;
     let mut keeps = Vec::new();
     for delivery in batch {
         let Some(receipt) = course.take(delivery.position) else { continue };
-        match Downlink::decode(&delivery.body) {
-            Ok(message) => keeps.extend(board.broker().route(&Arc::new(message), &receipt)),
+        match Entry::decode(&delivery.body) {
+            Ok(Entry::Message(message)) => {
+                keeps.extend(board.broker().route(&Arc::new(message), &receipt));
+            }
+            Ok(Entry::Claim(claim)) => {
+                let place = receipt.place();
+                let taken = board.retransmits.of(&claim.client);
+                let me = board.process.as_str();
+                let claimed = board.broker().claimed(me, &claim, place, taken, now_ms());
+                match claimed {
+                    Claimed::Nothing => {}
+                    Claimed::Goes(goes) => keeps.extend(goes),
+                    Claimed::Unknown => peers.pass_on(claim),
+                }
+            }
             Err(error) => warn!(position = delivery.position, ?error, "a message is damaged"),
         }
     }
-    keeper.keep(keeps).await;
+    peers.keeper.keep(keeps).await;
 }

@@ -77,6 +77,8 @@ pub(crate) enum ConnectAnswer {
     NotAuthorized,
     /// As many connections as there may be.
     QuotaExceeded,
+    /// Another gateway has not let go of the session in time, or the queue or store is away.
+    Unavailable,
     /// MQTT 5: no method of enhanced authentication is served.
     MethodUnknown,
     /// MQTT 5: the will is to be retained.

@@ -7,16 +7,17 @@
 //! copy, so that the queue absorbs one of them.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{DefaultHasher, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gnomon_model::EnvelopeId;
+use serde::{Deserialize, Serialize};
 
-/// Content of one publish, as far as it must be recognised within one process.
+/// Content of one publish, as far as it must be recognised; the same in all processes of a build.
 pub(crate) type Fingerprint = (u16, u64);
 
 /// What became of a publish.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Fate {
     /// The queue has it.
     Queued,
@@ -25,7 +26,7 @@ pub(crate) enum Fate {
 }
 
 /// Publishes of one connection that the queue has or may have, the newest last.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Taken(VecDeque<(Fingerprint, Fate)>);
 
 impl Taken {
@@ -58,17 +59,17 @@ impl Taken {
 pub(crate) struct Retransmits {
     clients: Arc<Mutex<HashMap<Arc<str>, Taken>>>,
     clients_max: usize,
-    hasher: RandomState,
 }
 
 impl Retransmits {
     pub(crate) fn new(clients_max: usize) -> Self {
-        Self { clients: Arc::default(), clients_max, hasher: RandomState::new() }
+        Self { clients: Arc::default(), clients_max }
     }
 
-    /// Fingerprint of a publish, comparable within this process only.
-    pub(crate) fn fingerprint(&self, packet_id: u16, topic: &str, payload: &[u8]) -> Fingerprint {
-        let mut hasher = self.hasher.build_hasher();
+    /// Fingerprint of a publish. A client that found another one of the same fingerprint would hurt
+    /// itself only.
+    pub(crate) fn fingerprint(packet_id: u16, topic: &str, payload: &[u8]) -> Fingerprint {
+        let mut hasher = DefaultHasher::new();
         hasher.write(topic.as_bytes());
         hasher.write_u8(0xff);
         hasher.write(payload);
@@ -78,6 +79,11 @@ impl Retransmits {
     /// Takes over what a client may send again, as its connection begins.
     pub(crate) fn take(&self, client: &str) -> Taken {
         self.lock().remove(client).unwrap_or_default()
+    }
+
+    /// What a client may send again, if its connection has ended out of order.
+    pub(crate) fn of(&self, client: &str) -> Taken {
+        self.lock().get(client).cloned().unwrap_or_default()
     }
 
     /// Remembers what a client may send again, as its connection has ended out of order.
@@ -130,14 +136,14 @@ mod tests {
         let all = Retransmits::new(10);
         let client: Arc<str> = "c".into();
         let mut taken = Taken::default();
-        taken.remember(all.fingerprint(1, "t", b"a"), Fate::Queued, 10);
+        taken.remember(Retransmits::fingerprint(1, "t", b"a"), Fate::Queued, 10);
         all.put(&client, taken);
         let known = all.take("c");
-        assert_eq!(known.find(all.fingerprint(1, "t", b"a")), Some(&Fate::Queued));
+        assert_eq!(known.find(Retransmits::fingerprint(1, "t", b"a")), Some(&Fate::Queued));
         for (packet_id, topic, payload) in [(2, "t", b"a"), (1, "u", b"a"), (1, "t", b"b")] {
-            assert_eq!(known.find(all.fingerprint(packet_id, topic, payload)), None);
+            assert_eq!(known.find(Retransmits::fingerprint(packet_id, topic, payload)), None);
         }
-        assert_eq!(all.take("c").find(all.fingerprint(1, "t", b"a")), None, "taken once");
+        assert_eq!(all.take("c").find(Retransmits::fingerprint(1, "t", b"a")), None, "taken once");
     }
 
     #[test]

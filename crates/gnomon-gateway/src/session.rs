@@ -12,6 +12,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::idle::LeftWill;
 use crate::kept::{self, Origin};
+use crate::retransmit::Taken;
 use crate::waiting::Waiting;
 
 /// A position of the downlink log that is not done with; when the last holder lets go of it, it is.
@@ -26,6 +27,15 @@ pub(crate) struct Receipt {
 impl Receipt {
     pub(crate) fn new(log: Arc<str>, position: u64, done: UnboundedSender<u64>) -> Arc<Self> {
         Arc::new(Self { log, position, done })
+    }
+
+    /// For a position that nobody waits for.
+    pub(crate) fn of_nobody(log: Arc<str>, position: u64) -> Arc<Self> {
+        Self::new(log, position, tokio::sync::mpsc::unbounded_channel().0)
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        Place { log: self.log.to_string(), position: self.position }
     }
 }
 
@@ -80,6 +90,32 @@ pub(crate) struct Saved {
     /// When its connection ended, Unix milliseconds; 0 while connected.
     #[serde(default)]
     pub(crate) ended_at_ms: i64,
+    /// The session has everything of the downlink log up to here, or it is none of its business.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) through: Option<Place>,
+    /// Whether the gateway that it belongs to has not yet looked for what came behind `through`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_arriving: bool,
+    /// What its client may send again, as the gateway before knew it.
+    #[serde(default, skip_serializing_if = "Taken::is_empty")]
+    pub(crate) taken: Taken,
+}
+
+/// A place in the downlink log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Place {
+    /// Identity of the log.
+    pub(crate) log: String,
+    pub(crate) position: u64,
+}
+
+impl Place {
+    /// Where to begin to read a log for a session that has everything up to a place, perhaps of
+    /// another log.
+    pub(crate) fn behind(through: Option<&Self>, log: &str) -> u64 {
+        let same = through.filter(|place| place.log == log);
+        same.map_or(1, |place| place.position + 1)
+    }
 }
 
 /// The connection that a session has now.
@@ -179,8 +215,15 @@ impl Session {
         }
     }
 
+    /// Whether what a receipt stands for was dealt with before the session came to this gateway.
+    pub(crate) fn is_past(&self, receipt: &Receipt) -> bool {
+        let through = self.saved.through.as_ref();
+        through.is_some_and(|one| receipt.position <= one.position && *one.log == *receipt.log)
+            || self.has_restored(receipt)
+    }
+
     /// Whether an earlier process kept the message at a position of a log.
-    pub(crate) fn has_restored(&self, receipt: &Receipt) -> bool {
+    fn has_restored(&self, receipt: &Receipt) -> bool {
         self.restored.get(&*receipt.log).is_some_and(|of| of.contains(&receipt.position))
     }
 

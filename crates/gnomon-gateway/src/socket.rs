@@ -2,9 +2,10 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use gnomon_host::port::{Message, Queue, QueueError};
+use gnomon_host::port::{Message, Queue, QueueError, Sessions};
 use gnomon_host::watch::now_ms;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -12,8 +13,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::keeper::Keeper;
 use crate::link::Link;
+use crate::peers::Peers;
 use crate::publish::{After, Batch};
 use crate::request::Goodbye;
 use crate::session::Keep;
@@ -28,38 +29,40 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_s
 const LAST_WORDS_MAX: Duration = Duration::from_secs(5);
 
 type Append = Pin<Box<dyn Future<Output = Result<(), QueueError>> + Send>>;
+type Fetch = Pin<Box<dyn Future<Output = bool> + Send>>;
 
 /// Serves one connection to its end.
-pub(crate) async fn serve<Q: Queue>(
+pub(crate) async fn serve<Q: Queue, S: Sessions>(
     stream: TcpStream,
     link: Link,
-    queue: Q,
-    keeper: Keeper,
+    peers: Arc<Peers<Q, S>>,
     stop: CancellationToken,
 ) {
     metrics::gauge!("gnomon_mqtt_connections").increment(1.0);
     let _ = stream.set_nodelay(true);
+    let heard = Instant::now();
     let mut socket =
-        Socket { stream, link, queue, keeper, append: None, pause: RETRY.0, heard: Instant::now() };
+        Socket { stream, link, peers, append: None, fetch: None, pause: RETRY.0, heard };
     let reason = socket.run(&stop).await;
     debug!(reason, "connection ended");
     socket.end(reason).await;
     metrics::gauge!("gnomon_mqtt_connections").decrement(1.0);
 }
 
-struct Socket<Q> {
+struct Socket<Q, S> {
     stream: TcpStream,
     link: Link,
-    queue: Q,
-    keeper: Keeper,
+    peers: Arc<Peers<Q, S>>,
     /// The batch that is on its way to the queue.
     append: Option<(Batch, Append)>,
+    /// The session of a client that arrives is being fetched.
+    fetch: Option<Fetch>,
     pause: Duration,
     /// When the client was last heard.
     heard: Instant,
 }
 
-impl<Q: Queue> Socket<Q> {
+impl<Q: Queue, S: Sessions> Socket<Q, S> {
     /// Runs until the connection is over; returns why.
     async fn run(&mut self, stop: &CancellationToken) -> &'static str {
         let mut buffer = vec![0; READ_BYTES];
@@ -89,6 +92,10 @@ impl<Q: Queue> Socket<Q> {
                     return "server stopped";
                 }
                 result = arrival(&mut self.append) => self.appended(&result),
+                is_here = fetched(&mut self.fetch) => {
+                    self.fetch = None;
+                    self.arrived(is_here);
+                }
                 () = waker.notified() => {
                     if !self.link.deliver(now_ms()) {
                         let _ = self.flush().await;
@@ -120,15 +127,28 @@ impl<Q: Queue> Socket<Q> {
     }
 
     fn received(&mut self, bytes: &[u8]) {
-        let was_connected = self.link.is_connected();
         let now_ms = now_ms();
         self.link.receive(bytes, now_ms);
+        if let Some(arriving) = &self.link.arriving {
+            let (client, clean_start) = (arriving.id.clone(), arriving.connect.clean_start);
+            let peers = self.peers.clone();
+            self.fetch = Some(Box::pin(async move { peers.fetch(&client, clean_start).await }));
+        }
+        self.taken_in(now_ms);
+    }
+
+    /// The session of a client that arrives is here, or could not be had.
+    fn arrived(&mut self, is_here: bool) {
+        let now_ms = now_ms();
+        self.heard = Instant::now();
+        self.link.arrived(is_here, now_ms);
+        self.taken_in(now_ms);
+    }
+
+    fn taken_in(&mut self, now_ms: i64) {
         // Acknowledgements open the window, and a session that is resumed has messages.
         if self.link.is_connected() {
             self.link.deliver(now_ms);
-        }
-        if !was_connected && self.link.is_connected() {
-            debug!(connection = self.link.connection, "connected");
         }
         self.append_next();
     }
@@ -142,7 +162,7 @@ impl<Q: Queue> Socket<Q> {
     }
 
     fn append(&mut self, batch: Batch, pause: Duration) {
-        let (queue, messages) = (self.queue.clone(), batch.messages());
+        let (queue, messages) = (self.peers.queue.clone(), batch.messages());
         let append = async move {
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
@@ -173,9 +193,9 @@ impl<Q: Queue> Socket<Q> {
     async fn flush(&mut self) -> Result<(), &'static str> {
         let keeps = std::mem::take(&mut self.link.keeps);
         if keeps.iter().any(Keep::is_promise) {
-            self.keeper.keep_durably(keeps).await;
+            self.peers.keeper.keep_durably(keeps).await;
         } else {
-            self.keeper.keep(keeps).await;
+            self.peers.keeper.keep(keeps).await;
         }
         let bytes = self.link.wire.take_output();
         if bytes.is_empty() {
@@ -217,9 +237,9 @@ impl<Q: Queue> Socket<Q> {
         let mut messages = left.map(|(batch, _)| batch.messages()).unwrap_or_default();
         self.link.end(reason, now_ms());
         let keeps = std::mem::take(&mut self.link.keeps);
-        self.keeper.keep_durably(keeps).await;
+        self.peers.keeper.keep_durably(keeps).await;
         messages.extend(self.link.next.messages());
-        if last_words(&self.queue, messages).await {
+        if last_words(&self.peers.queue, messages).await {
             self.link.last_words_arrived();
         }
     }
@@ -243,6 +263,13 @@ pub(crate) async fn last_words<Q: Queue>(queue: &Q, messages: Vec<Message>) -> b
 async fn arrival(append: &mut Option<(Batch, Append)>) -> Result<(), QueueError> {
     match append {
         Some((_, append)) => append.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn fetched(fetch: &mut Option<Fetch>) -> bool {
+    match fetch {
+        Some(fetch) => fetch.await,
         None => std::future::pending().await,
     }
 }

@@ -17,7 +17,7 @@ pub(crate) struct Switchboard {
     pub(crate) retransmits: Retransmits,
     pub(crate) models: Arc<ArcSwap<Models>>,
     pub(crate) partitions: u16,
-    /// Begins every id that this process makes.
+    /// Name of the gateway: another one each time that it begins. Begins every id that it makes.
     pub(crate) process: String,
     pub(crate) made: AtomicU64,
 }
@@ -25,6 +25,11 @@ pub(crate) struct Switchboard {
 impl Switchboard {
     pub(crate) fn broker(&self) -> MutexGuard<'_, Broker> {
         self.broker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Name under which sessions are saved: one for all processes if there is one at a time.
+    pub(crate) fn owner(&self) -> &str {
+        if self.options.has_peers { &self.process } else { "gateway" }
     }
 
     /// A new number, unique in this process.

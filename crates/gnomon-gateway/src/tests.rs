@@ -2,6 +2,7 @@
 
 mod connect;
 mod deliver;
+mod peers;
 mod protocol;
 mod publish;
 mod shell;

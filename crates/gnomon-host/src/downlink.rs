@@ -1,4 +1,4 @@
-//! A message to a topic, as the downlink log carries it.
+//! What the downlink log carries: messages to topics, and claims of gateways.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -51,7 +51,61 @@ impl Properties {
     }
 }
 
-/// Why bytes are not a downlink message.
+/// A gateway has a connection of a client: every other one lets go of the client's session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// MQTT client id.
+    pub client: String,
+    /// Name of the gateway.
+    pub gateway: String,
+    /// Whether the client begins anew, so that what waited for it is void.
+    pub clean_start: bool,
+}
+
+/// An entry of the downlink log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// For the subscribers of a topic.
+    Message(Downlink),
+    /// For other gateways.
+    Claim(Claim),
+}
+
+/// A claim on the wire.
+#[derive(Serialize, Deserialize)]
+struct Claimed {
+    claim: Claim,
+}
+
+impl Claim {
+    /// Encodes as one line of JSON.
+    ///
+    /// # Panics
+    /// Never: every member has a JSON form.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let claim = Claimed { claim: self.clone() };
+        let mut out = serde_json::to_vec(&claim).expect("a claim has a JSON form");
+        out.push(b'\n');
+        out.into()
+    }
+}
+
+impl Entry {
+    /// Decodes what [`Downlink::encode`] or [`Claim::encode`] wrote.
+    ///
+    /// # Errors
+    /// The bytes are neither: our bug or a damaged log.
+    pub fn decode(encoded: &Bytes) -> Result<Self, DownlinkError> {
+        if encoded.starts_with(b"{\"claim\":") {
+            let Claimed { claim } = serde_json::from_slice(encoded)?;
+            return Ok(Self::Claim(claim));
+        }
+        Downlink::decode(encoded).map(Self::Message)
+    }
+}
+
+/// Why bytes are not an entry of the downlink log.
 #[derive(Debug, thiserror::Error)]
 #[error("decode downlink message")]
 pub struct DownlinkError(#[from] serde_json::Error);
@@ -103,5 +157,14 @@ mod tests {
             payload: Bytes::from_static(b"\n\xff{}"),
         };
         assert_eq!(Downlink::decode(&downlink.encode()).unwrap(), downlink);
+        let entry = Entry::decode(&downlink.encode()).unwrap();
+        assert_eq!(entry, Entry::Message(downlink));
+    }
+
+    #[test]
+    fn a_claim_is_no_message() {
+        let claim = Claim { client: "{\"topic\"".into(), gateway: "g".into(), clean_start: true };
+        assert_eq!(Entry::decode(&claim.encode()).unwrap(), Entry::Claim(claim.clone()));
+        assert!(Downlink::decode(&claim.encode()).is_err());
     }
 }

@@ -7,7 +7,6 @@ mod publisher;
 mod remote;
 mod run;
 mod simulate;
-mod sweep;
 
 use std::process::ExitCode;
 

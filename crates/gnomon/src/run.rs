@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gnomon_api::Api;
 use gnomon_bridge::BridgeOptions;
-use gnomon_gateway::{Gateway, GatewayOptions};
+use gnomon_gateway::{Gateway, GatewayOptions, tell_stale};
 use gnomon_host::port::{Queue, Sessions, Store};
 use gnomon_host::share::work_share;
 use gnomon_host::watch::Watch;
@@ -17,10 +17,9 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::gauges::measure;
-use crate::sweep::sweep;
 
 /// Runs until Ctrl-C or SIGTERM, then drains.
 pub(crate) fn run(flags: &Flags) -> Result<(), Failure> {
@@ -46,7 +45,9 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
         let failed = |error| Failure::from_error("bridge", &error);
         listeners.bridge = Some(options.map_err(failed)?);
     } else if has(Part::Gateway) {
-        let gateway = Gateway::bind(settings.mqtt, GatewayOptions::default()).await;
+        let has_peers = matches!(settings.place, Place::Remote { .. });
+        let options = GatewayOptions { has_peers, ..GatewayOptions::default() };
+        let gateway = Gateway::bind(settings.mqtt, options).await;
         let failed = |error| Failure::from_error("listen for devices", &error);
         listeners.gateway = Some(gateway.map_err(failed)?);
     }
@@ -59,7 +60,9 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     let result = match ports {
         Ports::Embedded(embedded) => {
             // Nobody else has had it open, so nobody else can hold a connection.
-            sweep(&embedded, &embedded).await;
+            if let Err(error) = tell_stale(&embedded, &embedded, |_| true).await {
+                warn!(error = %error, "look for stale connections");
+            }
             let (queue, store) = (embedded.clone(), embedded.clone());
             let app = App { shelf, queue, store, metrics, parts: settings.parts };
             let result = app.run(listeners).await;
@@ -167,7 +170,8 @@ impl<Q: Queue, S: Store + Sessions> App<Q, S> {
         let mut serving = JoinSet::new();
         if let Some(gateway) = listeners.gateway {
             let (queue, sessions) = (self.queue.clone(), self.store.clone());
-            let running = gateway.run(queue, sessions, self.shelf.models.clone(), intake.clone());
+            let (records, models) = (self.store.clone(), self.shelf.models.clone());
+            let running = gateway.run(queue, sessions, records, models, intake.clone());
             serving.spawn(async move {
                 let ended = running.await;
                 ended.map_err(|error| Failure::from_error("listener for devices", &error))

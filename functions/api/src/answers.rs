@@ -1,7 +1,8 @@
-//! Answers to requests that wait, as the functions decide them.
+//! Answers to requests that wait, as the functions decide them. Every process that serves
+//! applications hears all answers, and takes its own.
 //!
 //! Invariants: a request waits before its envelope is appended, so no answer can come too early;
-//! every answer is acknowledged, also one for which nobody waits any more.
+//! what comes while the queue cannot be followed is read afterwards.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +22,15 @@ const BATCH_MAX: usize = 256;
 const WAITING_MAX: usize = 10_000;
 /// Pause while the queue does not answer.
 const PAUSE: Duration = Duration::from_millis(200);
+
+const ANSWERS: Log = Log { stream: Stream::Answers, partition: 0 };
+
+/// Up to where answers were heard.
+#[derive(Default)]
+struct Heard {
+    log_id: String,
+    position: Option<u64>,
+}
 
 /// Requests that wait, by the envelope that carries them. Cheap to clone; clones share them.
 #[derive(Clone, Default)]
@@ -54,8 +64,9 @@ impl Answers {
     /// Hands out answers until the queue is closed. Whoever serves aborts it after the last
     /// request, not before: those that run while the service stops are answered as well.
     pub(crate) async fn hear<Q: Queue>(self, queue: Q) {
+        let mut heard = Heard::default();
         loop {
-            match self.consume(&queue).await {
+            match self.follow(&queue, &mut heard).await {
                 error @ QueueError::Closed => return debug!(error = %error, "hear no more answers"),
                 error => warn!(error = %error, "hear answers"),
             }
@@ -63,12 +74,20 @@ impl Answers {
         }
     }
 
-    async fn consume<Q: Queue>(&self, queue: &Q) -> QueueError {
-        let log = Log { stream: Stream::Answers, partition: 0 };
-        let mut consumer = match queue.consume(log).await {
+    async fn follow<Q: Queue>(&self, queue: &Q, heard: &mut Heard) -> QueueError {
+        let mut consumer = match queue.follow(ANSWERS).await {
             Ok(consumer) => consumer,
             Err(error) => return error,
         };
+        if heard.log_id != consumer.log_id() {
+            *heard = Heard { log_id: consumer.log_id().to_owned(), position: None };
+        } else if let Some(position) = heard.position {
+            // What came while nobody followed.
+            match queue.read(ANSWERS, position + 1, BATCH_MAX).await {
+                Ok(missed) => missed.iter().for_each(|delivery| self.hand_out(&delivery.body)),
+                Err(error) => return error,
+            }
+        }
         loop {
             let batch = match consumer.pull(BATCH_MAX).await {
                 Ok(batch) => batch,
@@ -78,6 +97,7 @@ impl Answers {
                 self.hand_out(&delivery.body);
             }
             let positions: Vec<u64> = batch.iter().map(|delivery| delivery.position).collect();
+            heard.position = positions.last().copied().or(heard.position);
             if let Err(error) = consumer.acknowledge(&positions).await {
                 return error;
             }
@@ -123,8 +143,6 @@ mod tests {
     use gnomon_adapters::memory::Memory;
     use gnomon_host::port::Message;
 
-    const LOG: Log = Log { stream: Stream::Answers, partition: 0 };
-
     fn id(text: &str) -> EnvelopeId {
         EnvelopeId::parse(text).unwrap()
     }
@@ -133,27 +151,47 @@ mod tests {
         let to = Destination::Caller { request: id(request) };
         let outgoing = Outgoing { id: format!("{request}.0"), to, payload: payload.to_owned() };
         let body = serde_json::to_vec(&outgoing).unwrap().into();
-        Message { log: LOG, id: outgoing.id, device: None, body }
+        Message { log: ANSWERS, id: outgoing.id, device: None, body }
     }
 
     #[tokio::test]
-    async fn every_answer_is_acknowledged_and_the_right_one_handed_out() {
+    async fn the_process_that_asked_takes_its_answer() {
         let memory = Memory::new(1);
         let garbage =
-            Message { log: LOG, id: "g".to_owned(), device: None, body: "garbage".into() };
+            Message { log: ANSWERS, id: "g".to_owned(), device: None, body: "garbage".into() };
         let desired = r#"{"desired":{"version":7}}"#;
         let messages = vec![garbage, message("unknown", desired), message("known", desired)];
+        // Two processes hear it; who asked takes it.
+        let [asked, other] = [Answers::default(), Answers::default()];
+        let waiting = asked.expect(&id("known")).unwrap();
+        let hearing = [&asked, &other].map(|one| tokio::spawn(one.clone().hear(memory.clone())));
+        // They follow from now on: one turn of each is enough.
+        tokio::task::yield_now().await;
         memory.append(messages).await.unwrap();
-        let answers = Answers::default();
-        let waiting = answers.expect(&id("known")).unwrap();
-        let hearing = tokio::spawn(answers.clone().hear(memory.clone()));
         let answer = waiting.answer(Duration::from_secs(30)).await;
         assert_eq!(answer, Some(Answer::Desired { version: 7 }));
-        // The acknowledgement follows without a pause: one turn of the task is enough.
-        tokio::task::yield_now().await;
-        assert_eq!(memory.counts(LOG).await.unwrap().acknowledged, 3);
         memory.close();
-        hearing.await.unwrap();
+        for one in hearing {
+            one.await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_came_while_nobody_followed_is_heard() {
+        let memory = Memory::new(1);
+        let desired = r#"{"desired":{"version":7}}"#;
+        memory.append(vec![message("earlier", desired), message("known", desired)]).await.unwrap();
+        let answers = Answers::default();
+        let waiting = answers.expect(&id("known")).unwrap();
+        let log_id = memory.follow(ANSWERS).await.unwrap().log_id().to_owned();
+        let mut heard = Heard { log_id, position: Some(1) };
+        let follow = answers.follow(&memory, &mut heard);
+        tokio::select! {
+            error = follow => panic!("{error}"),
+            answer = waiting.answer(Duration::from_secs(30)) => {
+                assert_eq!(answer, Some(Answer::Desired { version: 7 }));
+            }
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use gnomon_host::downlink::Downlink;
+use gnomon_host::downlink::{Downlink, Entry};
 use gnomon_host::port::{Consumer, Delivery, Log, Queue, QueueError, Stream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio_util::sync::CancellationToken;
@@ -131,9 +131,11 @@ async fn follow<Q: Queue>(
 
 fn hand_out(course: &mut Course, delivery: Delivery, out: &UnboundedSender<(Place, Downlink)>) {
     let Some(place) = course.take(delivery.position) else { return };
-    match Downlink::decode(&delivery.body) {
+    match Entry::decode(&delivery.body) {
         // If nobody receives any more, the message stays in the log.
-        Ok(message) => drop(out.send((place, message))),
+        Ok(Entry::Message(message)) => drop(out.send((place, message))),
+        // Of gateways among themselves.
+        Ok(Entry::Claim(_)) => course.settle(place),
         Err(error) => {
             warn!(position = delivery.position, ?error, "a message is damaged");
             course.settle(place);

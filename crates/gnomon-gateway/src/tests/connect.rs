@@ -119,14 +119,14 @@ fn a_session_that_is_resumed_plays_its_device_again() {
 fn a_connection_beyond_the_limit_is_told_so() {
     let board = board_with(GatewayOptions { connections_max: 1, ..Default::default() });
     for (v5, code) in [(false, 3), (true, 0x97)] {
-        let link = crate::admit(&board, 1).unwrap();
+        let link = Link::admit(&board, 1).unwrap();
         let mut peer = Peer { v5, link };
         let found = peer.say(&hello("a").persistent().bytes(v5));
         assert_eq!(found, [Answer::Connack { present: false, code }]);
         assert!(peer.link.wire.ended && !peer.link.is_connected());
     }
-    assert!(crate::admit(&board, 0).is_some_and(|link| !link.is_beyond_limit));
-    assert!(crate::admit(&board, 1000).is_none(), "refusals are bounded as well");
+    assert!(Link::admit(&board, 0).is_some_and(|link| !link.is_beyond_limit));
+    assert!(Link::admit(&board, 1000).is_none(), "refusals are bounded as well");
 }
 
 #[test]

@@ -19,6 +19,7 @@ fn changes(keeps: &[Keep]) -> Vec<String> {
     let of = |keep: &Keep| match &keep.change {
         SessionChange::Save { .. } => "save".to_owned(),
         SessionChange::Forget { .. } => "forget".to_owned(),
+        SessionChange::HandOver { to, .. } => format!("hand over to {to}"),
         SessionChange::Keep { key, .. } => format!("keep {key}"),
         SessionChange::Drop { key, .. } => format!("drop {key}"),
     };
@@ -197,10 +198,17 @@ fn messages_that_wait_are_bounded_by_bytes() {
 
 /// What a store would load after these changes.
 fn saved(keeps: Vec<Keep>) -> Vec<SavedSession> {
-    let mut saved = SavedSession { client: "a".into(), document: Bytes::new(), pending: vec![] };
+    let mut saved = SavedSession {
+        client: "a".into(),
+        gateway: "g".into(),
+        document: Bytes::new(),
+        pending: vec![],
+    };
     for keep in keeps {
         match keep.change {
-            SessionChange::Save { document, .. } => saved.document = document,
+            SessionChange::Save { document, .. } | SessionChange::HandOver { document, .. } => {
+                saved.document = document
+            }
             SessionChange::Keep { key, message, .. } => saved.pending.push((key, message)),
             SessionChange::Drop { key, .. } => saved.pending.retain(|(one, _)| *one != key),
             SessionChange::Forget { .. } => saved.pending.clear(),

@@ -20,46 +20,55 @@ use crate::{Gateway, GatewayError, GatewayOptions};
 
 const PINGREQ: [u8; 2] = [0xc0, 0];
 
-struct Served {
-    address: SocketAddr,
+pub(super) struct Served {
+    pub(super) address: SocketAddr,
     stop: CancellationToken,
-    running: JoinHandle<Result<(), GatewayError>>,
+    pub(super) running: JoinHandle<Result<(), GatewayError>>,
 }
 
 async fn serve<Q: Queue, S: Sessions>(queue: Q, sessions: S) -> Served {
+    serve_with(queue, sessions, GatewayOptions::default()).await
+}
+
+pub(super) async fn serve_with<Q: Queue, S: Sessions>(
+    queue: Q,
+    sessions: S,
+    options: GatewayOptions,
+) -> Served {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let gateway = Gateway::bind(any, GatewayOptions::default()).await.unwrap();
+    let gateway = Gateway::bind(any, options).await.unwrap();
     let (address, stop) = (gateway.local_addr(), CancellationToken::new());
-    let running = tokio::spawn(gateway.run(queue, sessions, models(), stop.clone()));
+    let running =
+        tokio::spawn(gateway.run(queue, sessions, Memory::new(1), models(), stop.clone()));
     Served { address, stop, running }
 }
 
 impl Served {
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.stop.cancel();
         self.running.await.unwrap().unwrap();
     }
 }
 
 /// A client of MQTT 5 that speaks bytes.
-struct Raw {
+pub(super) struct Raw {
     stream: TcpStream,
     bytes: Vec<u8>,
     heard: std::collections::VecDeque<Answer>,
 }
 
 impl Raw {
-    async fn connect(address: SocketAddr) -> Self {
+    pub(super) async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         Self { stream, bytes: Vec::new(), heard: Default::default() }
     }
 
-    async fn say(&mut self, bytes: &[u8]) {
+    pub(super) async fn say(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
     }
 
     /// The next packet; none once the server has closed the connection.
-    async fn hear(&mut self) -> Option<Answer> {
+    pub(super) async fn hear(&mut self) -> Option<Answer> {
         while self.heard.is_empty() {
             let mut buffer = [0; 1024];
             let count = self.stream.read(&mut buffer).await.unwrap();
@@ -72,7 +81,7 @@ impl Raw {
         self.heard.pop_front()
     }
 
-    async fn ask(&mut self, bytes: &[u8]) -> Option<Answer> {
+    pub(super) async fn ask(&mut self, bytes: &[u8]) -> Option<Answer> {
         self.say(bytes).await;
         self.hear().await
     }
@@ -115,7 +124,7 @@ async fn what_a_session_has_not_received_survives_a_restart() {
     second.stop().await;
     assert_eq!(keeper.hear().await, Some(Answer::Disconnect(0x8b)));
     assert_eq!(keeper.hear().await, None);
-    let saved = memory.load_all().await.unwrap();
+    let saved = memory.load_all("gateway").await.unwrap();
     assert_eq!((saved[0].client.as_str(), saved[0].pending.len()), ("keeper", 0));
 }
 
@@ -334,13 +343,17 @@ struct Slow {
 }
 
 impl Sessions for Slow {
-    async fn load_all(&self) -> Result<Vec<SavedSession>, StoreError> {
-        self.memory.load_all().await
+    async fn load_all(&self, gateway: &str) -> Result<Vec<SavedSession>, StoreError> {
+        self.memory.load_all(gateway).await
     }
 
-    async fn change(&self, changes: Vec<SessionChange>) -> Result<(), StoreError> {
+    async fn find(&self, client: &str) -> Result<Option<SavedSession>, StoreError> {
+        self.memory.find(client).await
+    }
+
+    async fn change(&self, gateway: &str, changes: Vec<SessionChange>) -> Result<(), StoreError> {
         let _busy = self.busy.lock().await;
-        self.memory.change(changes).await
+        self.memory.change(gateway, changes).await
     }
 }
 
@@ -355,7 +368,7 @@ async fn an_acknowledgement_does_not_wait_for_the_disk() {
     assert!(keeper.ask(&subscribe(true, &["t"])).await.is_some());
     first.stop().await;
     let (client, message) = ("keeper".to_owned(), Downlink::new("t", 1, "1".into()).encode());
-    memory.change(vec![SessionChange::Keep { client, key: 1, message }]).await.unwrap();
+    memory.change("gateway", vec![SessionChange::Keep { client, key: 1, message }]).await.unwrap();
 
     let second = serve(memory.clone(), slow.clone()).await;
     let mut keeper = Raw::connect(second.address).await;
@@ -364,8 +377,8 @@ async fn an_acknowledgement_does_not_wait_for_the_disk() {
     let busy = slow.busy.lock().await;
     let both = [&puback(id)[..], &PINGREQ].concat();
     assert_eq!(keeper.ask(&both).await, Some(Answer::Other(13)));
-    assert_eq!(memory.load_all().await.unwrap()[0].pending.len(), 1);
+    assert_eq!(memory.load_all("gateway").await.unwrap()[0].pending.len(), 1);
     drop(busy);
     second.stop().await;
-    assert_eq!(memory.load_all().await.unwrap()[0].pending.len(), 0);
+    assert_eq!(memory.load_all("gateway").await.unwrap()[0].pending.len(), 0);
 }

@@ -1,0 +1,248 @@
+//! Several gateways on one queue and store: who has which session, and what is done when one dies.
+//!
+//! Each gateway reads the whole downlink log, and has sessions of its own. A client's session comes
+//! to the gateway where the client connects: see `moves`. The sessions of a gateway that is gone are
+//! taken over by the first of those that are there, from where it had acknowledged the log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gnomon_host::downlink::{Claim, Entry};
+use gnomon_host::port::sessions::SessionChange;
+use gnomon_host::port::{Message, Queue, QueueError, SavedSession, Sessions, StoreError};
+use gnomon_host::watch::now_ms;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::broker::Broker;
+use crate::keeper::Keeper;
+use crate::pump::DOWNLINK;
+use crate::session::{Place, Receipt, Saved};
+use crate::switchboard::Switchboard;
+
+/// Begins the names of readers that are gateways.
+const READER: &str = "gateway-";
+/// How long a client waits for its session; a gateway that dies is missed well before.
+const FETCH_MAX: Duration = Duration::from_secs(10);
+/// First and longest pause between two looks for a session that another gateway has.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
+/// Messages read at once for a session that has come.
+const READ_MAX: usize = 1000;
+
+/// Name of the reader of the downlink log that a gateway is.
+pub(crate) fn reader(gateway: &str) -> String {
+    format!("{READER}{gateway}")
+}
+
+/// The gateway that a reader is, if it is one.
+pub(crate) fn gateway_of(reader: &str) -> Option<&str> {
+    reader.strip_prefix(READER)
+}
+
+/// Why a session cannot be had now.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MoveError {
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What this gateway shares with others, and its own part.
+pub(crate) struct Peers<Q, S> {
+    pub(crate) queue: Q,
+    pub(crate) sessions: S,
+    pub(crate) board: Arc<Switchboard>,
+    pub(crate) keeper: Keeper,
+}
+
+impl<Q: Queue, S: Sessions> Peers<Q, S> {
+    /// Name under which sessions are saved.
+    fn me(&self) -> &str {
+        &self.board.process
+    }
+
+    /// Brings the session of a client here, if there is one anywhere, and has other gateways let go
+    /// of the client. False if that could not be done in time.
+    pub(crate) async fn fetch(&self, client: &Arc<str>, clean_start: bool) -> bool {
+        let deadline = Instant::now() + FETCH_MAX;
+        let (mut pause, mut asked) = (PAUSE.0, None);
+        while Instant::now() < deadline {
+            match self.try_fetch(client, clean_start, &mut asked).await {
+                Ok(true) => return true,
+                Ok(false) => {}
+                Err(error) => warn!(%client, error = %error, "fetch a session"),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE.1);
+        }
+        false
+    }
+
+    /// Looks once; `asked` is the owner to whom the claim was for.
+    async fn try_fetch(
+        &self,
+        client: &Arc<str>,
+        clean_start: bool,
+        asked: &mut Option<Option<String>>,
+    ) -> Result<bool, MoveError> {
+        if asked.is_none() {
+            self.claim(client, clean_start).await?;
+            *asked = Some(None);
+        }
+        let found = self.sessions.find(client).await?;
+        if self.board.broker().moves.is_leaving(client) {
+            return Ok(false);
+        }
+        let Some(found) = found else { return Ok(true) };
+        if found.gateway == self.me() {
+            if !self.board.broker().sessions.contains_key(client) {
+                self.settle(vec![found]).await?;
+            }
+            return Ok(true);
+        }
+        match asked {
+            Some(Some(owner)) if *owner != found.gateway => {
+                // It came to another one meanwhile, which has not read a claim since.
+                self.claim(client, clean_start).await?;
+                *owner = found.gateway;
+            }
+            Some(Some(_)) => {}
+            _ => *asked = Some(Some(found.gateway)),
+        }
+        Ok(false)
+    }
+
+    async fn claim(&self, client: &Arc<str>, clean_start: bool) -> Result<(), QueueError> {
+        let claim =
+            Claim { client: client.to_string(), gateway: self.me().to_owned(), clean_start };
+        let (id, body) = (format!("{}-c", self.board.id()), claim.encode());
+        self.board.broker().moves.claim(client);
+        let claimed =
+            self.queue.append(vec![Message { log: DOWNLINK, id, device: None, body }]).await;
+        if claimed.is_err() {
+            self.board.broker().moves.claim_is_over(client);
+        }
+        claimed
+    }
+
+    /// Takes up sessions that are saved as this gateway's: reads for them what came in the downlink
+    /// log since they were let go of.
+    pub(crate) async fn settle(&self, saved: Vec<SavedSession>) -> Result<(), MoveError> {
+        let Some(routed) = self.board.broker().routed.clone() else {
+            let reason = "the downlink is not open yet".to_owned();
+            return Err(QueueError::Unavailable { reason }.into());
+        };
+        let mut coming = Broker::new(self.board.options.clone());
+        for client in coming.restore(saved, now_ms()) {
+            warn!(client, "a saved session cannot be read and is left out");
+        }
+        let behind = |saved: &Saved| Place::behind(saved.through.as_ref(), &routed.log);
+        let first = coming.sessions.values().map(|session| behind(&session.saved)).min();
+        let mut position = first.unwrap_or(1);
+        for (client, session) in &coming.sessions {
+            if !session.saved.taken.is_empty() {
+                self.board.retransmits.put(client, session.saved.taken.clone());
+            }
+        }
+        let log: Arc<str> = routed.log.into();
+        let keeps = loop {
+            let batch = self.queue.read(DOWNLINK, position, READ_MAX).await?;
+            for delivery in &batch {
+                if let Ok(Entry::Message(message)) = Entry::decode(&delivery.body) {
+                    let receipt = Receipt::of_nobody(log.clone(), delivery.position);
+                    // Kept when they are taken up.
+                    let _ = coming.route(&Arc::new(message), &receipt);
+                }
+                position = delivery.position + 1;
+            }
+            let mut broker = self.board.broker();
+            let now = broker.routed.as_ref().filter(|now| *now.log == *log);
+            if batch.is_empty() && now.is_none_or(|now| now.position < position) {
+                let through = Place { log: log.to_string(), position: position - 1 };
+                break broker.take_up(coming, &through);
+            }
+        };
+        self.keeper.keep_durably(keeps).await;
+        Ok(())
+    }
+
+    /// Hands on a session that is saved as this gateway's but was never taken up here: the client
+    /// went on before it had come.
+    pub(crate) fn pass_on(self: &Arc<Self>, claim: Claim) {
+        let peers = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = peers.try_pass_on(&claim).await {
+                warn!(client = claim.client, error = %error, "hand a session on");
+            }
+        });
+    }
+
+    async fn try_pass_on(&self, claim: &Claim) -> Result<(), StoreError> {
+        let Some(found) = self.sessions.find(&claim.client).await? else { return Ok(()) };
+        let is_here = {
+            let broker = self.board.broker();
+            broker.sessions.contains_key(&*claim.client) || broker.moves.is_leaving(&claim.client)
+        };
+        if found.gateway != self.me() || is_here {
+            return Ok(());
+        }
+        let (client, to) = (claim.client.clone(), claim.gateway.clone());
+        let hand_over = SessionChange::HandOver { client, to, document: found.document };
+        self.sessions.change(self.me(), vec![hand_over]).await
+    }
+
+    /// Takes over the sessions of gateways that are gone, if this is the first of those that are
+    /// there. Returns the names of those whose sessions are here now.
+    pub(crate) async fn take_over(&self, members: &[String]) -> Result<Vec<String>, MoveError> {
+        let mut taken = Vec::new();
+        if members.iter().min().is_none_or(|first| first != self.me()) {
+            return Ok(taken);
+        }
+        for reader in self.queue.readers(DOWNLINK).await? {
+            let Some(gone) = gateway_of(&reader) else { continue };
+            if !members.iter().any(|member| member == gone) {
+                self.adopt(gone).await?;
+                taken.push(gone.to_owned());
+            }
+        }
+        Ok(taken)
+    }
+
+    async fn adopt(&self, gone: &str) -> Result<(), MoveError> {
+        let floor = self.queue.bar(DOWNLINK, &reader(gone)).await?;
+        let Some(log) = self.board.broker().routed.as_ref().map(|place| place.log.clone()) else {
+            return Ok(());
+        };
+        let floor = Place { log, position: floor };
+        let saved = self.sessions.load_all(gone).await?;
+        info!(gateway = gone, sessions = saved.len(), "take over from a gateway that is gone");
+        let to = self.me();
+        let changes = saved.iter().filter_map(|session| hand_over(session, to, &floor)).collect();
+        self.sessions.change(gone, changes).await?;
+        let mut ours = self.sessions.load_all(self.me()).await?;
+        ours.retain(|session| !self.board.broker().sessions.contains_key(&*session.client));
+        self.settle(ours).await
+    }
+
+    /// Forgets a gateway whose sessions and devices were seen to.
+    pub(crate) async fn forget(&self, gone: &str) -> Result<(), QueueError> {
+        self.queue.retire(DOWNLINK, &reader(gone)).await
+    }
+}
+
+/// The change by which a session of a gateway that acknowledged the log up to `floor` goes to another.
+fn hand_over(session: &SavedSession, to: &str, floor: &Place) -> Option<SessionChange> {
+    let mut saved: Saved = serde_json::from_slice(&session.document).ok()?;
+    let floor_counts = !saved.is_arriving
+        && saved
+            .through
+            .as_ref()
+            .is_none_or(|through| through.log != floor.log || through.position < floor.position);
+    if floor_counts {
+        saved.through = Some(floor.clone());
+    }
+    saved.is_arriving = true;
+    let document = serde_json::to_vec(&saved).expect("a session has a JSON form").into();
+    Some(SessionChange::HandOver { client: session.client.clone(), to: to.to_owned(), document })
+}
