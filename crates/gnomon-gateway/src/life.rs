@@ -66,7 +66,7 @@ impl<Q: Queue, S: Sessions> Life<Q, S> {
         }
         recall_publishes(&queue, &board).await;
         let (keeper, keeping) = Keeper::start(sessions.clone(), board.owner().to_owned());
-        let peers = Arc::new(Peers { queue, sessions, board, keeper });
+        let peers = Arc::new(Peers::new(queue, sessions, board, keeper));
         let (pump_stop, opened) = (CancellationToken::new(), CancellationToken::new());
         let pumping = tokio::spawn(pump(peers.clone(), opened.clone(), pump_stop.clone()));
         tokio::select! {

@@ -148,11 +148,29 @@ impl Broker {
         Claimed::Goes(Vec::new())
     }
 
-    /// Takes up sessions that came from other gateways and have their messages up to `through`.
-    /// Those that are here already stay as they are. Returns what must be durable.
-    pub(crate) fn take_up(&mut self, from: Self, through: &Place) -> Vec<Keep> {
+    /// Takes in a claim that met no session when it came through the log, because the session was on
+    /// its way here: everything that was routed since is the session's as well.
+    pub(crate) fn claimed_late(&mut self, me: &str, claim: &Claim, now_ms: i64) -> Claimed {
+        let Some(session) = self.sessions.get(&*claim.client) else { return Claimed::Unknown };
+        let (through, routed) = (session.saved.through.as_ref(), self.routed.as_ref());
+        let log = routed.map_or("", |routed| &routed.log);
+        let ahead = routed.filter(|routed| Place::behind(through, log) <= routed.position);
+        let Some(place) = ahead.or(through).cloned() else { return Claimed::Unknown };
+        let taken = session.saved.taken.clone();
+        self.claimed(me, claim, place, taken, now_ms)
+    }
+
+    /// Takes up sessions that came from other gateways and have their messages up to `through`;
+    /// `keeps` is what must be durable for that. Those that are here already stay as they are.
+    /// Returns all that must be durable.
+    pub(crate) fn take_up(
+        &mut self,
+        from: Self,
+        through: &Place,
+        mut keeps: Vec<Keep>,
+    ) -> Vec<Keep> {
         self.last_key = self.last_key.max(from.last_key);
-        let mut keeps = Vec::new();
+        keeps.retain(|keep| !self.sessions.contains_key(keep.change.client()));
         for (client, mut session) in from.sessions {
             if self.sessions.contains_key(&client) {
                 continue;
@@ -160,7 +178,6 @@ impl Broker {
             (session.saved.through, session.saved.is_arriving) = (Some(through.clone()), false);
             session.saved.taken = Taken::default();
             self.subscribe_all(&client, &session.saved);
-            keeps.extend(session.keep_all(&client));
             keeps.push(Keep { change: session.save(&client), receipt: None });
             self.sessions.insert(client, session);
         }

@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use crate::broker::Broker;
 use crate::keeper::Keeper;
+use crate::moves::Claimed;
 use crate::pump::DOWNLINK;
 use crate::session::{Place, Receipt, Saved};
 use crate::switchboard::Switchboard;
@@ -51,12 +52,18 @@ pub(crate) enum MoveError {
 /// What this gateway shares with others, and its own part.
 pub(crate) struct Peers<Q, S> {
     pub(crate) queue: Q,
-    pub(crate) sessions: S,
+    sessions: S,
     pub(crate) board: Arc<Switchboard>,
     pub(crate) keeper: Keeper,
+    /// Held while sessions come, so that none is handed on in the middle.
+    settling: tokio::sync::Mutex<()>,
 }
 
 impl<Q: Queue, S: Sessions> Peers<Q, S> {
+    pub(crate) fn new(queue: Q, sessions: S, board: Arc<Switchboard>, keeper: Keeper) -> Self {
+        Self { queue, sessions, board, keeper, settling: tokio::sync::Mutex::default() }
+    }
+
     /// Name under which sessions are saved.
     fn me(&self) -> &str {
         &self.board.process
@@ -65,9 +72,15 @@ impl<Q: Queue, S: Sessions> Peers<Q, S> {
     /// Brings the session of a client here, if there is one anywhere, and has other gateways let go
     /// of the client. False if that could not be done in time.
     pub(crate) async fn fetch(&self, client: &Arc<str>, clean_start: bool) -> bool {
-        let deadline = Instant::now() + FETCH_MAX;
-        let (mut pause, mut asked) = (PAUSE.0, None);
-        while Instant::now() < deadline {
+        let begun = Instant::now();
+        let (mut pause, mut asked, mut is_rescued) = (PAUSE.0, None, false);
+        while begun.elapsed() < FETCH_MAX {
+            if begun.elapsed() > FETCH_MAX / 2
+                && !std::mem::replace(&mut is_rescued, true)
+                && let Err(error) = self.rescue(client).await
+            {
+                warn!(%client, error = %error, "rescue a session");
+            }
             match self.try_fetch(client, clean_start, &mut asked).await {
                 Ok(true) => return true,
                 Ok(false) => {}
@@ -96,10 +109,8 @@ impl<Q: Queue, S: Sessions> Peers<Q, S> {
         }
         let Some(found) = found else { return Ok(true) };
         if found.gateway == self.me() {
-            if !self.board.broker().sessions.contains_key(client) {
-                self.settle(vec![found]).await?;
-            }
-            return Ok(true);
+            self.settle_one(client).await?;
+            return Ok(self.has(client));
         }
         match asked {
             Some(Some(owner)) if *owner != found.gateway => {
@@ -111,6 +122,20 @@ impl<Q: Queue, S: Sessions> Peers<Q, S> {
             _ => *asked = Some(Some(found.gateway)),
         }
         Ok(false)
+    }
+
+    /// Takes a session from a gateway that is gone for good and had saved it with its last breath,
+    /// after others had taken over the rest.
+    async fn rescue(&self, client: &str) -> Result<(), MoveError> {
+        let Some(found) = self.sessions.find(client).await? else { return Ok(()) };
+        let readers = self.queue.readers(DOWNLINK).await?;
+        if found.gateway == self.me() || readers.contains(&reader(&found.gateway)) {
+            return Ok(());
+        }
+        info!(client, gateway = found.gateway, "rescue a session of a gateway that is gone");
+        // A session that new has everything from the place on that it was saved with.
+        let change = hand_over(&found, self.me(), None);
+        Ok(self.sessions.change(&found.gateway, change.into_iter().collect()).await?)
     }
 
     async fn claim(&self, client: &Arc<str>, clean_start: bool) -> Result<(), QueueError> {
@@ -126,18 +151,36 @@ impl<Q: Queue, S: Sessions> Peers<Q, S> {
         claimed
     }
 
+    /// Identity of the downlink log.
+    fn log(&self) -> Result<String, QueueError> {
+        let routed = self.board.broker().routed.clone();
+        let closed = || QueueError::Unavailable { reason: "the downlink is not open yet".into() };
+        routed.map(|place| place.log).ok_or_else(closed)
+    }
+
+    /// Takes up the session of a client that is saved as this gateway's.
+    async fn settle_one(&self, client: &str) -> Result<(), MoveError> {
+        let _one_at_a_time = self.settling.lock().await;
+        let Some(found) = self.sessions.find(client).await? else { return Ok(()) };
+        if found.gateway == self.me() && !self.has(client) {
+            self.settle(vec![found]).await?;
+        }
+        Ok(())
+    }
+
+    fn has(&self, client: &str) -> bool {
+        self.board.broker().sessions.contains_key(client)
+    }
+
     /// Takes up sessions that are saved as this gateway's: reads for them what came in the downlink
     /// log since they were let go of.
-    pub(crate) async fn settle(&self, saved: Vec<SavedSession>) -> Result<(), MoveError> {
-        let Some(routed) = self.board.broker().routed.clone() else {
-            let reason = "the downlink is not open yet".to_owned();
-            return Err(QueueError::Unavailable { reason }.into());
-        };
+    async fn settle(&self, saved: Vec<SavedSession>) -> Result<(), MoveError> {
+        let log: Arc<str> = self.log()?.into();
         let mut coming = Broker::new(self.board.options.clone());
         for client in coming.restore(saved, now_ms()) {
             warn!(client, "a saved session cannot be read and is left out");
         }
-        let behind = |saved: &Saved| Place::behind(saved.through.as_ref(), &routed.log);
+        let behind = |saved: &Saved| Place::behind(saved.through.as_ref(), &log);
         let first = coming.sessions.values().map(|session| behind(&session.saved)).min();
         let mut position = first.unwrap_or(1);
         for (client, session) in &coming.sessions {
@@ -145,14 +188,13 @@ impl<Q: Queue, S: Sessions> Peers<Q, S> {
                 self.board.retransmits.put(client, session.saved.taken.clone());
             }
         }
-        let log: Arc<str> = routed.log.into();
+        let mut missed = Vec::new();
         let keeps = loop {
             let batch = self.queue.read(DOWNLINK, position, READ_MAX).await?;
             for delivery in &batch {
                 if let Ok(Entry::Message(message)) = Entry::decode(&delivery.body) {
                     let receipt = Receipt::of_nobody(log.clone(), delivery.position);
-                    // Kept when they are taken up.
-                    let _ = coming.route(&Arc::new(message), &receipt);
+                    missed.extend(coming.route(&Arc::new(message), &receipt));
                 }
                 position = delivery.position + 1;
             }
@@ -160,15 +202,15 @@ impl<Q: Queue, S: Sessions> Peers<Q, S> {
             let now = broker.routed.as_ref().filter(|now| *now.log == *log);
             if batch.is_empty() && now.is_none_or(|now| now.position < position) {
                 let through = Place { log: log.to_string(), position: position - 1 };
-                break broker.take_up(coming, &through);
+                break broker.take_up(coming, &through, missed);
             }
         };
         self.keeper.keep_durably(keeps).await;
         Ok(())
     }
 
-    /// Hands on a session that is saved as this gateway's but was never taken up here: the client
-    /// went on before it had come.
+    /// Hands on the session of a client that another gateway has claimed, if it is saved as this
+    /// gateway's: it may be on its way here, or its client went on before it had come.
     pub(crate) fn pass_on(self: &Arc<Self>, claim: Claim) {
         let peers = self.clone();
         tokio::spawn(async move {
@@ -179,12 +221,14 @@ impl<Q: Queue, S: Sessions> Peers<Q, S> {
     }
 
     async fn try_pass_on(&self, claim: &Claim) -> Result<(), StoreError> {
+        let _one_at_a_time = self.settling.lock().await;
+        let late = self.board.broker().claimed_late(self.me(), claim, now_ms());
+        if let Claimed::Goes(keeps) = late {
+            self.keeper.keep(keeps).await;
+            return Ok(());
+        }
         let Some(found) = self.sessions.find(&claim.client).await? else { return Ok(()) };
-        let is_here = {
-            let broker = self.board.broker();
-            broker.sessions.contains_key(&*claim.client) || broker.moves.is_leaving(&claim.client)
-        };
-        if found.gateway != self.me() || is_here {
+        if found.gateway != self.me() {
             return Ok(());
         }
         let (client, to) = (claim.client.clone(), claim.gateway.clone());
@@ -210,18 +254,17 @@ impl<Q: Queue, S: Sessions> Peers<Q, S> {
     }
 
     async fn adopt(&self, gone: &str) -> Result<(), MoveError> {
+        let _one_at_a_time = self.settling.lock().await;
         let floor = self.queue.bar(DOWNLINK, &reader(gone)).await?;
-        let Some(log) = self.board.broker().routed.as_ref().map(|place| place.log.clone()) else {
-            return Ok(());
-        };
-        let floor = Place { log, position: floor };
+        let floor = Place { log: self.log()?, position: floor };
         let saved = self.sessions.load_all(gone).await?;
         info!(gateway = gone, sessions = saved.len(), "take over from a gateway that is gone");
         let to = self.me();
-        let changes = saved.iter().filter_map(|session| hand_over(session, to, &floor)).collect();
+        let changes =
+            saved.iter().filter_map(|session| hand_over(session, to, Some(&floor))).collect();
         self.sessions.change(gone, changes).await?;
         let mut ours = self.sessions.load_all(self.me()).await?;
-        ours.retain(|session| !self.board.broker().sessions.contains_key(&*session.client));
+        ours.retain(|session| !self.has(&session.client));
         self.settle(ours).await
     }
 
@@ -232,14 +275,11 @@ impl<Q: Queue, S: Sessions> Peers<Q, S> {
 }
 
 /// The change by which a session of a gateway that acknowledged the log up to `floor` goes to another.
-fn hand_over(session: &SavedSession, to: &str, floor: &Place) -> Option<SessionChange> {
+fn hand_over(session: &SavedSession, to: &str, floor: Option<&Place>) -> Option<SessionChange> {
     let mut saved: Saved = serde_json::from_slice(&session.document).ok()?;
-    let floor_counts = !saved.is_arriving
-        && saved
-            .through
-            .as_ref()
-            .is_none_or(|through| through.log != floor.log || through.position < floor.position);
-    if floor_counts {
+    let (through, log) = (saved.through.as_ref(), floor.map_or("", |floor| &floor.log));
+    let is_behind = |floor: &&Place| Place::behind(through, log) <= floor.position;
+    if let Some(floor) = floor.filter(is_behind).filter(|_| !saved.is_arriving) {
         saved.through = Some(floor.clone());
     }
     saved.is_arriving = true;

@@ -1,6 +1,7 @@
 //! Several gateways on one queue and one store, over real sockets.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use gnomon_adapters::memory::Memory;
 use gnomon_host::port::{Consumer, Log, Queue, Sessions, Stream};
@@ -10,6 +11,8 @@ use super::{Answer, DISCONNECT, Hello, hello, puback, publish_1, subscribe};
 use crate::GatewayOptions;
 
 const DOWNLINK: Log = Log { stream: Stream::Downlink, partition: 0 };
+/// How long a message may take; far longer than it does.
+const PATIENCE: Duration = Duration::from_secs(10);
 const TAKEN_OVER: u8 = 0x8e;
 
 async fn gateway(memory: &Memory) -> Served {
@@ -53,8 +56,9 @@ async fn tell(address: SocketAddr, payloads: &[&str]) {
 
 /// The next message, which is acknowledged.
 async fn hear(client: &mut Raw) -> String {
-    let Some(Answer::Publish { payload, id: Some(id), .. }) = client.hear().await else {
-        panic!("no message")
+    let heard = tokio::time::timeout(PATIENCE, client.hear()).await;
+    let Ok(Some(Answer::Publish { payload, id: Some(id), .. })) = heard else {
+        panic!("no message but {heard:?}")
     };
     client.say(&puback(id)).await;
     String::from_utf8(payload.to_vec()).unwrap()
@@ -202,4 +206,146 @@ async fn a_session_that_never_came_is_passed_on() {
     assert_eq!(hear(&mut client).await, "kept");
     a.stop().await;
     b.stop().await;
+}
+
+/// A gateway that can be killed with everything it runs.
+struct Mortal {
+    address: SocketAddr,
+    name: String,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Mortal {
+    async fn start(memory: &Memory) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let (before, of) = (names(memory).await, memory.clone());
+        let started = runtime.spawn(async move { gateway(&of).await });
+        let address = started.await.unwrap().address;
+        // The log is open once a client is served.
+        part(connect(address, &hello("teller"), false).await).await;
+        let name = names(memory).await.into_iter().find(|name| !before.contains(name)).unwrap();
+        Self { address, name, runtime }
+    }
+
+    async fn kill(self, memory: &Memory) {
+        self.runtime.shutdown_background();
+        memory.leave("gateway", &self.name).await.unwrap();
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Publish(usize, u8),
+    /// Connects, and reads all that waits or nothing.
+    Connect(usize, bool),
+    Part,
+    Kill(usize),
+}
+
+fn steps() -> impl proptest::strategy::Strategy<Value = Vec<Step>> {
+    use proptest::prelude::*;
+    let step = prop_oneof![
+        4 => (0..3_usize, 1..4_u8).prop_map(|(at, count)| Step::Publish(at, count)),
+        4 => (0..3_usize, any::<bool>()).prop_map(|(at, reads)| Step::Connect(at, reads)),
+        1 => Just(Step::Part),
+        1 => (0..3_usize).prop_map(Step::Kill),
+    ];
+    prop::collection::vec(step, 1..24)
+}
+
+/// What a client with a persistent session heard, and whether a gateway was killed before.
+struct Listener {
+    connection: Option<Raw>,
+    heard: Vec<u32>,
+    published: u32,
+}
+
+impl Listener {
+    /// Reads until everything published was heard, and has it acknowledged.
+    async fn read(&mut self) {
+        let Some(connection) = &mut self.connection else { return };
+        let missing = |heard: &[u32], published| (0..published).any(|one| !heard.contains(&one));
+        while missing(&self.heard, self.published) {
+            self.heard.push(hear(connection).await.parse().unwrap());
+        }
+        connection.say(&super::shell::PINGREQ).await;
+        loop {
+            match connection.hear().await {
+                Some(Answer::Other(13)) => return,
+                Some(Answer::Publish { payload, id: Some(id), .. }) => {
+                    self.heard.push(String::from_utf8(payload.to_vec()).unwrap().parse().unwrap());
+                    connection.say(&puback(id)).await;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+async fn walk(steps: Vec<Step>) -> (Vec<u32>, u32, bool) {
+    let (memory, one) = (Memory::new(1), hello("one").persistent());
+    let mut gateways = Vec::new();
+    for _ in 0..3 {
+        gateways.push(Mortal::start(&memory).await);
+    }
+    part(listen(gateways[0].address, &one).await).await;
+    let mut listener = Listener { connection: None, heard: Vec::new(), published: 0 };
+    let mut killed = false;
+    for step in steps.into_iter().chain([Step::Connect(0, true)]) {
+        match step {
+            Step::Publish(at, count) => {
+                let numbers = listener.published..listener.published + u32::from(count);
+                let texts: Vec<String> = numbers.map(|number| number.to_string()).collect();
+                let texts: Vec<&str> = texts.iter().map(|text| &**text).collect();
+                tell(gateways[at].address, &texts).await;
+                listener.published += u32::from(count);
+            }
+            Step::Connect(at, reads) => {
+                let earlier = listener.connection.take();
+                listener.connection = Some(connect(gateways[at].address, &one, true).await);
+                drop(earlier);
+                if reads {
+                    listener.read().await;
+                }
+            }
+            Step::Part => {
+                if let Some(connection) = listener.connection.take() {
+                    drop(connection);
+                }
+            }
+            Step::Kill(at) => {
+                // Whatever it served is gone with it.
+                listener.connection = None;
+                gateways.remove(at).kill(&memory).await;
+                gateways.push(Mortal::start(&memory).await);
+                killed = true;
+            }
+        }
+    }
+    gateways.into_iter().for_each(|one| one.runtime.shutdown_background());
+    (listener.heard, listener.published, killed)
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(10))]
+
+    /// Whichever gateway a client connects to and whichever dies: it has every message, in order,
+    /// and nothing twice that it acknowledged to a gateway that lived on.
+    #[test]
+    fn a_client_that_wanders_has_every_message_once(steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (heard, published, killed) = runtime.block_on(walk(steps));
+        let mut firsts = Vec::new();
+        for number in &heard {
+            if !firsts.contains(number) {
+                firsts.push(*number);
+            }
+        }
+        proptest::prop_assert_eq!(&firsts, &(0..published).collect::<Vec<_>>());
+        proptest::prop_assert!(killed || heard.len() == firsts.len(), "twice: {:?}", heard);
+    }
 }

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Answer, DISCONNECT, answers, hello, models, puback, publish, publish_1, subscribe};
 use crate::{Gateway, GatewayError, GatewayOptions};
 
-const PINGREQ: [u8; 2] = [0xc0, 0];
+pub(super) const PINGREQ: [u8; 2] = [0xc0, 0];
 
 pub(super) struct Served {
     pub(super) address: SocketAddr,
