@@ -3,6 +3,7 @@
 Nothing waits for a length of time: every wait is for a message or a state, with a deadline.
 """
 
+import itertools
 import json
 import queue
 import time
@@ -87,7 +88,8 @@ class Client:
             properties = Properties(PacketTypes.CONNECT)
             properties.SessionExpiryInterval = 0 if self.clean else SESSION_EXPIRY_SECONDS
             options = {"clean_start": self.clean, "properties": properties}
-        self.mqtt.connect(self.place.mqtt_host, self.place.mqtt_port, keepalive=60, **options)
+        host, port = self.place.next_mqtt()
+        self.mqtt.connect(host, port, keepalive=60, **options)
         self.mqtt.loop_start()
         flags, reason = self.answer("CONNECT")
         check(not reason.is_failure, f"{self.client_id}: connection refused: {reason}")
@@ -154,20 +156,27 @@ class Client:
 
 
 class Place:
-    """Where the server is, and which version of MQTT to speak to it."""
+    """Where the servers are, and which version of MQTT to speak to them.
 
-    def __init__(self, mqtt_address, http_base, version, bridged=False):
-        host, _, port = mqtt_address.rpartition(":")
-        self.mqtt_host, self.mqtt_port = host, int(port)
-        self.http_base = http_base.rstrip("/")
+    Of several, each connection and each request goes to the next one.
+    """
+
+    def __init__(self, mqtt_addresses, http_bases, version, bridged=False):
+        self.mqtt_addresses = itertools.cycle(mqtt_addresses.split(","))
+        self.http_bases = itertools.cycle(base.rstrip("/") for base in http_bases.split(","))
         self.version = version
         # Devices are on a broker that knows nothing of them, behind a bridge.
         self.bridged = bridged
 
+    def next_mqtt(self):
+        """Host and port for the next connection."""
+        host, _, port = next(self.mqtt_addresses).rpartition(":")
+        return host, int(port)
+
     def http(self, method, path, body=None, headers=None):
         """Sends a request; returns status, headers and the body as JSON."""
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.http_base + path, data=data, method=method)
+        request = urllib.request.Request(next(self.http_bases) + path, data=data, method=method)
         for name, value in (headers or {}).items():
             request.add_header(name, value)
         try:

@@ -19,8 +19,8 @@ SCENARIOS = {**plain.SCENARIOS, **alink.SCENARIOS}
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--mqtt", default="127.0.0.1:1883")
-    parser.add_argument("--http", default="http://127.0.0.1:8080")
+    parser.add_argument("--mqtt", default="127.0.0.1:1883", help="several with commas")
+    parser.add_argument("--http", default="http://127.0.0.1:8080", help="several with commas")
     parser.add_argument("--version", type=int, choices=[3, 5], default=3)
     parser.add_argument("--bridged", action="store_true", help="--mqtt is a broker with a bridge")
     parser.add_argument("--list", action="store_true", help="list the scenarios")

@@ -54,6 +54,41 @@ fn bridged_scenario(name: &str, version: &str) {
     assert!(end.success(), "the server ended with {end}");
 }
 
+/// Two processes that serve devices and applications, and the functions as processes of their own.
+struct Gateways {
+    servers: [Server; 2],
+    workers: Vec<Worker>,
+    _parts: [Part; 2],
+}
+
+impl Gateways {
+    fn start() -> Self {
+        let parts = [Part::start(Kind::Nats), Part::start(Kind::Redis)];
+        let (queue, store) = (parts[0].url(), parts[1].url());
+        let servers = [(); 2].map(|()| {
+            let more = ["--queue", &queue, "--store", &store, "--only", "gateway,api"];
+            Server::start(Options { more: more.map(str::to_owned).to_vec(), ..Options::default() })
+        });
+        let functions = ["telemetry", "shadow", "rrpc"];
+        let workers =
+            functions.iter().map(|function| Worker::start(function, &queue, &store, &[])).collect();
+        Self { servers, workers, _parts: parts }
+    }
+}
+
+/// Runs a scenario in which every connection and every request goes to the other of two servers.
+fn gateways_scenario(name: &str, version: &str) {
+    let mut all = Gateways::start();
+    let mqtt = all.servers.each_ref().map(|server| server.mqtt().to_string()).join(",");
+    let http = all.servers.each_ref().map(|server| server.url("")).join(",");
+    run_scenario(name, version, &mqtt, &http, &[]);
+    all.workers.into_iter().for_each(Worker::terminate);
+    for server in &mut all.servers {
+        let end = server.terminate();
+        assert!(end.success(), "a server ended with {end}");
+    }
+}
+
 /// Runs a scenario of `tests/python` against a fresh server, which must then stop in order.
 fn scenario(name: &str, version: &str, options: Options) {
     let mut server = Server::start(options);
@@ -91,6 +126,12 @@ macro_rules! scenarios {
         }
         mod mqtt_5_on_nats_and_redis {
             $(#[test] fn $name() { crate::remote_scenario(stringify!($name), "5"); })*
+        }
+        mod mqtt_3_on_two_gateways {
+            $(#[test] fn $name() { crate::gateways_scenario(stringify!($name), "3"); })*
+        }
+        mod mqtt_5_on_two_gateways {
+            $(#[test] fn $name() { crate::gateways_scenario(stringify!($name), "5"); })*
         }
         const SCENARIOS: &[&str] = &[$(stringify!($name)),*];
     };
@@ -215,6 +256,19 @@ fn an_anonymous_subscriber_plays_a_device() {
     assert_eq!(answer.status, 200, "{}", answer.text);
     assert!(answer.etag.is_some());
     room.wait_for(&["devices/coldroom/room-1/desired ", r#"{"setpoint":4.0}"#], SOON);
+}
+
+#[test]
+fn a_device_is_offline_when_its_gateway_has_died() {
+    let mut all = Gateways::start();
+    let room = subscriber(&all.servers[0], "mqttv5", "devices/coldroom/room-1/desired");
+    let device = all.servers[1].url("/v1/devices/coldroom/room-1");
+    http::get_until(&device, SOON, |device| device["presence"]["online"] == true);
+    all.servers[0].kill_9();
+    let device = http::get_until(&device, SOON, |device| device["presence"]["online"] == false);
+    let reason = "the process that held the connection ended";
+    assert_eq!(device["presence"]["reason"], reason, "{device}");
+    drop(room);
 }
 
 #[test]
