@@ -10,6 +10,7 @@ mod compile;
 mod engine;
 mod evaluate;
 mod functions;
+mod index;
 mod memory;
 mod names;
 mod reads;
@@ -24,9 +25,10 @@ use gnomon_model::{Note, Object, ReplyTo, Turn};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::compile::{Rule, WAKES};
+use crate::compile::Rule;
 use crate::engine::Machine;
 use crate::evaluate::{Evaluated, Snapshot, evaluate};
+use crate::index::ByProduct;
 
 pub use crate::engine::Limits;
 
@@ -142,9 +144,6 @@ impl Wake<'_> {
     }
 }
 
-/// Rules by product and wake, as places in the list of all rules.
-type Index = HashMap<String, [Vec<usize>; WAKES.len()]>;
-
 /// A set of rules. Immutable and cheap to clone; clones share it.
 #[derive(Clone)]
 pub struct RuleSet {
@@ -154,7 +153,8 @@ pub struct RuleSet {
 struct Inner {
     machine: Arc<Machine>,
     rules: Vec<(Arc<Rule>, Option<String>)>,
-    index: Index,
+    /// By product.
+    index: HashMap<String, ByProduct>,
 }
 
 impl RuleSet {
@@ -162,7 +162,7 @@ impl RuleSet {
     #[must_use]
     pub fn empty(clock: Clock, limits: Limits) -> Self {
         let machine = Arc::new(Machine::new(clock, limits));
-        Self { inner: Arc::new(Inner { machine, rules: Vec::new(), index: Index::new() }) }
+        Self { inner: Arc::new(Inner { machine, rules: Vec::new(), index: HashMap::new() }) }
     }
 
     /// Compiles the sources into a new set. A source with a problem keeps the version that this
@@ -172,7 +172,8 @@ impl RuleSet {
     pub fn reload(&self, sources: Vec<RuleSource>) -> (Self, Vec<RuleProblem>) {
         let mut problems = Vec::new();
         let mut rules = BTreeMap::new();
-        let files = self.files(&sources);
+        let last_good = self.last_good();
+        let files = files(&sources, &last_good);
         for source in &sources {
             let file = files[&compile::stem(&source.file)];
             if file != source.file {
@@ -182,7 +183,8 @@ impl RuleSet {
             match compile::compile(&self.inner.machine, source) {
                 Ok(rule) => drop(rules.insert(rule.name.clone(), (Arc::new(rule), None))),
                 Err(found) => {
-                    if let Some(last) = self.last_good(source) {
+                    if let Some(last) = last_good.get(&*source.file).copied() {
+                        let last = last.clone();
                         let stale = found.first().map(ToString::to_string);
                         rules.insert(last.name.clone(), (last, stale));
                     }
@@ -191,19 +193,14 @@ impl RuleSet {
             }
         }
         let rules: Vec<_> = rules.into_values().collect();
-        let index = index(&rules);
+        let index = index::by_product(rules.iter().map(|(rule, _)| &**rule));
         let machine = self.inner.machine.clone();
         (Self { inner: Arc::new(Inner { machine, rules, index }) }, problems)
     }
 
-    /// The file of each rule: the one that is in force, else the first of the name.
-    fn files<'a>(&self, sources: &'a [RuleSource]) -> BTreeMap<String, &'a str> {
-        let mut files = BTreeMap::new();
-        let in_force = sources.iter().filter(|source| self.last_good(source).is_some());
-        for source in in_force.chain(sources) {
-            files.entry(compile::stem(&source.file)).or_insert(source.file.as_str());
-        }
-        files
+    /// Rules that are in force, by file.
+    fn last_good(&self) -> HashMap<&str, &Arc<Rule>> {
+        self.inner.rules.iter().map(|(rule, _)| (&*rule.file, rule)).collect()
     }
 
     /// All rules, sorted by name.
@@ -217,24 +214,18 @@ impl RuleSet {
     /// A report wakes only rules that read something of it, as far as their text tells.
     /// Rules see the record as it is now, none sees what another decides. Returns how many ran.
     pub fn run(&self, turn: &mut Turn<'_>, wake: &Wake<'_>) -> usize {
-        let Some(by_wake) = self.inner.index.get(turn.device().product.as_str()) else { return 0 };
-        let woken = &by_wake[wake.index()];
-        if woken.is_empty() {
-            return 0;
-        }
-        let (device, model) = (&turn.device().device, turn.model);
-        let concerned = |rule: &&Rule| {
-            rule.applies_to(device.as_str())
-                && match wake {
-                    Wake::Report { values, .. } => rule.reads.any_of(values, model),
-                    Wake::Event { .. }
-                    | Wake::Presence { .. }
-                    | Wake::Request { .. }
-                    | Wake::Shadow { .. } => true,
-                }
+        let product = turn.device().product.as_str();
+        let Some(index) = self.inner.index.get(product) else { return 0 };
+        let woken = match wake {
+            Wake::Report { values, .. } => index.woken_by_report(values, turn.model),
+            Wake::Event { .. }
+            | Wake::Presence { .. }
+            | Wake::Request { .. }
+            | Wake::Shadow { .. } => index.woken(wake.index()),
         };
+        let device = &turn.device().device;
         let rules = woken.iter().map(|place| &*self.inner.rules[*place].0);
-        let concerned: Vec<&Rule> = rules.filter(concerned).collect();
+        let concerned: Vec<&Rule> = rules.filter(|rule| rule.applies_to(device.as_str())).collect();
         if concerned.is_empty() {
             return 0;
         }
@@ -248,11 +239,19 @@ impl RuleSet {
         }
         concerned.len()
     }
+}
 
-    fn last_good(&self, source: &RuleSource) -> Option<Arc<Rule>> {
-        let same = |(rule, _): &&(Arc<Rule>, Option<String>)| rule.file == source.file;
-        self.inner.rules.iter().find(same).map(|(rule, _)| rule.clone())
+/// The file of each rule: the one that is in force, else the first of the name.
+fn files<'a>(
+    sources: &'a [RuleSource],
+    last_good: &HashMap<&str, &Arc<Rule>>,
+) -> BTreeMap<String, &'a str> {
+    let mut files = BTreeMap::new();
+    let in_force = sources.iter().filter(|source| last_good.contains_key(&*source.file));
+    for source in in_force.chain(sources) {
+        files.entry(compile::stem(&source.file)).or_insert(source.file.as_str());
     }
+    files
 }
 
 fn same_name(source: &RuleSource, other: &str) -> RuleProblem {
@@ -297,15 +296,4 @@ fn keep_state(turn: &mut Turn<'_>, rule: &Rule, state: Option<Object>) {
     } else {
         turn.record.rules.insert(rule.name.clone(), state);
     }
-}
-
-fn index(rules: &[(Arc<Rule>, Option<String>)]) -> Index {
-    let mut index = Index::new();
-    for (place, (rule, _)) in rules.iter().enumerate() {
-        let by_wake = index.entry(rule.product.clone()).or_default();
-        for wake in rule.wakes.keys() {
-            by_wake[*wake].push(place);
-        }
-    }
-    index
 }

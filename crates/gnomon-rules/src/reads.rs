@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gnomon_model::{Object, ThingModel};
 use rhai::{AST, ASTFlags, ASTNode, BinaryExpr, Expr};
 
 use crate::compile::WAKES;
@@ -82,15 +81,6 @@ impl Reads {
             }
         }
         reads
-    }
-
-    /// Whether a report of these values can matter: one of them is read, or no property is read
-    /// by name.
-    pub(crate) fn any_of(&self, values: &Object, model: &ThingModel) -> bool {
-        let Self { names, anything, .. } = self;
-        *anything
-            || values.keys().any(|name| names.contains(name))
-            || !names.iter().any(|name| model.properties().contains_key(name))
     }
 
     fn see(&mut self, expression: &Expr) {
