@@ -293,18 +293,14 @@ impl Queue for Nats {
         let fault = |error: &dyn std::error::Error| absent("attend", group, error);
         let key = subject::worker(group, member);
         workers.put(&key, bytes::Bytes::new()).await.map_err(|error| fault(&error))?;
-        let mut keys = workers.keys().await.map_err(|error| fault(&error))?;
-        let mut members = Vec::new();
-        while let Some(key) = keys.next().await {
-            let key = key.map_err(|error| fault(&error))?;
-            members.extend(subject::member(group, &key).map(str::to_owned));
-        }
-        Ok(members)
+        let keys = readers::keys(workers, &subject::workers(group)).await;
+        let keys = keys.map_err(|error| fault(&error))?;
+        Ok(keys.iter().filter_map(|key| subject::member(group, key)).map(str::to_owned).collect())
     }
 
     async fn leave(&self, group: &str, member: &str) -> Result<(), QueueError> {
         self.open_context()?;
-        let gone = self.shared.workers.delete(subject::worker(group, member)).await;
+        let gone = readers::erase(&self.shared.workers, &subject::worker(group, member)).await;
         gone.map_err(|error| absent("leave", group, &error))
     }
 }

@@ -1,6 +1,7 @@
 //! Entries of acknowledgements: of a log's one consumer, and of its named readers.
 
-use futures_util::StreamExt;
+use async_nats::jetstream::{kv, stream};
+use futures_util::TryStreamExt;
 use gnomon_host::port::{Log, QueueError};
 
 use super::acks::Acks;
@@ -26,13 +27,10 @@ impl Nats {
 
     pub(super) async fn reader_names(&self, log: Log) -> Result<Vec<String>, QueueError> {
         self.open_context()?;
-        let fault = |error: &dyn std::error::Error| unavailable("list readers of", log, error);
-        let mut keys = self.shared.acks.keys().await.map_err(|error| fault(&error))?;
-        let mut names = Vec::new();
-        while let Some(key) = keys.next().await {
-            let key = key.map_err(|error| fault(&error))?;
-            names.extend(subject::reader(log, &key));
-        }
+        let below = subject::readers(log);
+        let keys = keys(&self.shared.acks, &below).await;
+        let keys = keys.map_err(|error| unavailable("list readers of", log, &error))?;
+        let mut names: Vec<_> = keys.iter().filter_map(|key| subject::reader(log, key)).collect();
         names.sort_unstable();
         Ok(names)
     }
@@ -47,11 +45,8 @@ impl Nats {
 
     pub(super) async fn retire_reader(&self, log: Log, reader: &str) -> Result<(), QueueError> {
         self.open_context()?;
-        // Not deleted as a key is, which would leave a mark behind for ever.
-        let bucket = &self.shared.acks;
-        let subject = subject::entry(&bucket.prefix, &subject::acks(log, Some(reader)));
-        let gone = bucket.stream.purge().filter(subject).await;
-        gone.map(|_| ()).map_err(|error| unavailable("retire a reader of", log, &error))
+        let gone = erase(&self.shared.acks, &subject::acks(log, Some(reader))).await;
+        gone.map_err(|error| unavailable("retire a reader of", log, &error))
     }
 
     /// Everything up to here may be dropped: all consumers of the log are done with it.
@@ -74,4 +69,22 @@ impl Nats {
         }
         Ok(all)
     }
+}
+
+/// Keys of a bucket that match a pattern. Asked of the stream below it: to list keys, the library
+/// makes a consumer each time, and leaves it to the server to forget.
+pub(super) async fn keys(
+    bucket: &kv::Store,
+    pattern: &str,
+) -> Result<Vec<String>, stream::InfoError> {
+    let info = bucket.stream.info_with_subjects(subject::entry(&bucket.prefix, pattern));
+    let subjects: Vec<(String, usize)> = info.await?.try_collect().await?;
+    let key =
+        |(subject, _): (String, usize)| Some(subject.strip_prefix(&bucket.prefix)?.to_owned());
+    Ok(subjects.into_iter().filter_map(key).collect())
+}
+
+/// Removes a key without a trace: deleted as a key is, it would leave a mark behind.
+pub(super) async fn erase(bucket: &kv::Store, key: &str) -> Result<(), stream::PurgeError> {
+    bucket.stream.purge().filter(subject::entry(&bucket.prefix, key)).await.map(|_| ())
 }

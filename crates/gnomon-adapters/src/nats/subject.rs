@@ -63,6 +63,16 @@ pub(super) fn acks(log: Log, reader: Option<&str>) -> String {
     key
 }
 
+/// Pattern of the keys of a log's readers.
+pub(super) fn readers(log: Log) -> String {
+    format!("{}.*", acks(log, None))
+}
+
+/// Pattern of the keys of a group's workers.
+pub(super) fn workers(group: &str) -> String {
+    format!("{group}.*")
+}
+
 /// Subject of a key in a bucket whose subjects begin with `prefix`.
 pub(super) fn entry(prefix: &str, key: &str) -> String {
     format!("{prefix}{key}")
