@@ -8,11 +8,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gnomon_host::port::{
-    Committed, Consumer, Counts, Delivery, Log, Message, Page, Queue, QueueError, SavedSession,
-    SessionChange, Sessions, Store, StoreError, Stored, Write,
+    Committed, Counts, Delivery, Keeping, Log, Message, Page, Promise, Queue, QueueError,
+    SavedSession, SessionChange, Sessions, Store, StoreError, Stored, Stream, Write,
 };
 use gnomon_model::{DeviceKey, ProductKey};
 use tokio::sync::Notify;
+
+mod consumer;
+
+pub use self::consumer::FaultyConsumer;
 
 /// A call of one of the ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -288,7 +292,7 @@ impl<T: Queue> Queue for Faulty<T> {
     async fn consume(&self, log: Log) -> Result<Self::Consumer, QueueError> {
         self.plan.read(Operation::Consume, queue_error(Operation::Consume)).await?;
         let inner = self.inner.consume(log).await?;
-        Ok(FaultyConsumer { inner, plan: self.plan.clone(), late: Vec::new() })
+        Ok(FaultyConsumer::new(inner, self.plan.clone()))
     }
 
     async fn read(
@@ -305,44 +309,13 @@ impl<T: Queue> Queue for Faulty<T> {
         self.plan.read(Operation::Counts, queue_error(Operation::Counts)).await?;
         self.inner.counts(log).await
     }
-}
 
-/// Consumer of a [`Faulty`] queue.
-pub struct FaultyConsumer<C> {
-    inner: C,
-    plan: Plan,
-    /// Taken and not yet done.
-    late: Vec<u64>,
-}
-
-impl<C: Consumer> Consumer for FaultyConsumer<C> {
-    fn log_id(&self) -> &str {
-        self.inner.log_id()
+    async fn promise(&self) -> Promise {
+        self.inner.promise().await
     }
 
-    async fn pull(&mut self, count_max: usize) -> Result<Vec<Delivery>, QueueError> {
-        self.plan.read(Operation::Pull, queue_error(Operation::Pull)).await?;
-        self.inner.pull(count_max).await
-    }
-
-    async fn acknowledge(&mut self, positions: &[u64]) -> Result<(), QueueError> {
-        let fault = self.plan.meet(Operation::Acknowledge).await;
-        match fault {
-            Some(Fault::Before | Fault::Full | Fault::Conflict) => {
-                Err(queue_error(Operation::Acknowledge))
-            }
-            Some(Fault::Late) => {
-                self.late.extend_from_slice(positions);
-                Ok(())
-            }
-            None | Some(Fault::After | Fault::Hold) => {
-                let mut all = std::mem::take(&mut self.late);
-                all.extend_from_slice(positions);
-                self.inner.acknowledge(&all).await?;
-                let failed = fault == Some(Fault::After);
-                if failed { Err(queue_error(Operation::Acknowledge)) } else { Ok(()) }
-            }
-        }
+    fn keeping(&self, stream: Stream) -> Option<Keeping> {
+        self.inner.keeping(stream)
     }
 }
 
@@ -372,6 +345,10 @@ impl<T: Store> Store for Faulty<T> {
     ) -> Result<Page, StoreError> {
         self.plan.read(Operation::List, store_error(Operation::List)).await?;
         self.inner.list(product, after, count_max).await
+    }
+
+    async fn promise(&self) -> Promise {
+        self.inner.promise().await
     }
 }
 

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use gnomon_host::port::{
-    Committed, Consumer, Counts, Delivery, Log, Message, Page, Queue, QueueError, SavedSession,
-    SessionChange, Sessions, Store, StoreError, Stored, Write,
+    Committed, Consumer, Counts, Delivery, Keeping, Log, Message, Page, Promise, Queue, QueueError,
+    SavedSession, SessionChange, Sessions, Store, StoreError, Stored, Stream, Write,
 };
 use gnomon_model::{DeviceKey, ProductKey};
 
 use crate::bounds::{LogBounds, QueueBounds};
-use crate::log::{Next, Tail};
+use crate::log::{LogState, Next, Settled, Tail};
 use crate::logs::{Cell, Logs};
 
 /// Client to document and undelivered messages.
@@ -127,6 +127,23 @@ impl Queue for Memory {
     async fn counts(&self, log: Log) -> Result<Counts, QueueError> {
         Ok(self.open()?.logs.cell(log).lock().counts())
     }
+
+    async fn promise(&self) -> Promise {
+        promise()
+    }
+
+    fn keeping(&self, stream: Stream) -> Option<Keeping> {
+        Some(self.shared.logs.keeping(stream))
+    }
+}
+
+fn promise() -> Promise {
+    Promise {
+        server: "memory".to_owned(),
+        settings: Vec::new(),
+        power_cut: "a power cut costs everything".to_owned(),
+        weak: true,
+    }
 }
 
 fn drop_expendable(cell: &Cell) {
@@ -162,6 +179,18 @@ impl MemoryConsumer {
     }
 }
 
+impl MemoryConsumer {
+    fn settle(&self, change: impl FnOnce(&mut LogState) -> bool) -> Result<(), QueueError> {
+        let cell = self.memory.open()?.logs.cell(self.log);
+        if !cell.lock().is_current(self.number) {
+            return Err(QueueError::Closed);
+        }
+        change(&mut cell.lock());
+        drop_expendable(cell);
+        Ok(())
+    }
+}
+
 impl Consumer for MemoryConsumer {
     fn log_id(&self) -> &str {
         &self.log_id
@@ -182,13 +211,11 @@ impl Consumer for MemoryConsumer {
     }
 
     async fn acknowledge(&mut self, positions: &[u64]) -> Result<(), QueueError> {
-        let cell = self.memory.open()?.logs.cell(self.log);
-        if !cell.lock().is_current(self.number) {
-            return Err(QueueError::Closed);
-        }
-        cell.lock().acknowledge(positions);
-        drop_expendable(cell);
-        Ok(())
+        self.settle(|state| state.acknowledge(positions, Settled::Applied))
+    }
+
+    async fn bury(&mut self, positions: &[u64]) -> Result<(), QueueError> {
+        self.settle(|state| state.acknowledge(positions, Settled::Dead))
     }
 }
 
@@ -216,6 +243,10 @@ impl Store for Memory {
             .map(|(key, _)| key)
             .filter(|key| product.is_none_or(|product| key.product == *product));
         Ok(page(wanted.take(count_max.saturating_add(1)).cloned().collect(), count_max))
+    }
+
+    async fn promise(&self) -> Promise {
+        promise()
     }
 }
 

@@ -39,6 +39,7 @@ macro_rules! queue_contract {
             acknowledging_twice_or_what_never_was_changes_nothing
             acknowledgements_survive_a_close
             appended_is_acknowledged_plus_pending
+            what_is_buried_is_acknowledged_and_counted_as_dead
             a_closed_queue_says_so
             closing_wakes_a_waiting_pull
             a_dropped_pull_loses_nothing

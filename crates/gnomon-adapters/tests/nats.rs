@@ -96,6 +96,23 @@ async fn what_a_cut_connection_swallows_comes_again() {
     assert_eq!((counts.appended, counts.acknowledged), (COUNT, COUNT));
 }
 
+#[tokio::test]
+async fn a_message_that_somebody_removed_is_missing() {
+    let part = Part::start(Kind::Nats);
+    let queue = Nats::open(&NatsOptions::new(&part.url(), 1)).await.unwrap();
+    queue.append(messages(0..10)).await.unwrap();
+    let mut consumer = queue.consume(LOG).await.unwrap();
+    let count = pull(&mut consumer, 4).await.unwrap().len() as u64;
+    consumer.acknowledge(&(1..=count).collect::<Vec<_>>()).await.unwrap();
+    let client = async_nats::connect(&part.url()).await.unwrap();
+    let stream = async_nats::jetstream::new(client).get_stream("gnomon-telemetry-0").await.unwrap();
+    stream.delete_message(8).await.unwrap();
+    let counts = queue.counts(LOG).await.unwrap();
+    assert_eq!((counts.appended, counts.pending, counts.missing()), (10, 9 - count, 1));
+    stream.purge().sequence(10).await.unwrap();
+    assert_eq!(queue.counts(LOG).await.unwrap().missing(), 9 - count);
+}
+
 /// Opens the log again as soon as the connection is back.
 async fn reopen(queue: &Nats) -> <Nats as Queue>::Consumer {
     tokio::time::timeout(SOON, async {

@@ -9,5 +9,6 @@ pub mod function;
 pub mod port;
 pub mod runner;
 pub mod share;
+pub mod stats;
 pub mod steps;
 pub mod watch;

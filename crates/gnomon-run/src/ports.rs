@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use gnomon_adapters::{Embedded, EmbeddedOptions, Nats, NatsOptions, Redis, RedisOptions};
+use gnomon_host::port::{Promise, Queue, Store};
 use tracing::{info, warn};
 
 use crate::{Failure, Settings};
@@ -53,7 +54,8 @@ impl Ports {
                 };
                 let redis = Redis::open(&options).await;
                 let redis = redis.map_err(|error| Failure::from_error("open the store", &error))?;
-                tell_costs(&nats, &redis, settings);
+                tell("queue", &nats.promise().await);
+                tell("store", &Store::promise(&redis).await);
                 Ok(Self::Remote(nats, redis))
             }
         }
@@ -67,23 +69,20 @@ fn nats_options(settings: &Settings, url: &str) -> NatsOptions {
         ca: settings.queue_ca.clone(),
         namespace: settings.namespace.clone(),
         replicas: settings.replicas.into(),
+        telemetry_replicas: settings.telemetry_replicas.map(usize::from),
+        monitor: settings.queue_monitor.clone(),
         ..NatsOptions::new(url, settings.partitions)
     }
 }
 
-/// What a power cut of both would cost, as far as their settings tell.
-fn tell_costs(nats: &Nats, redis: &Redis, settings: &Settings) {
-    info!(
-        version = nats.server_version(),
-        replicas = settings.replicas,
-        "queue on NATS: the server syncs to disk every 2 minutes unless its sync_interval says otherwise; \
-         a power cut of all replicas costs what is not synced, a killed process costs nothing"
-    );
-    let durability = redis.durability();
-    let cost = durability.cost();
-    let version = &durability.version;
-    match (durability.appendonly.as_str(), durability.appendfsync.as_str()) {
-        ("yes", "always" | "everysec") => info!(version, "store in Redis: {cost}"),
-        _ => warn!(version, "store in Redis: {cost}"),
+/// Logs what a power cut of a server would cost.
+fn tell(what: &str, promise: &Promise) {
+    let settings = promise.settings.iter().map(|(name, value)| format!("{name} {value}"));
+    let settings = settings.collect::<Vec<_>>().join(", ");
+    let (server, cost) = (&promise.server, &promise.power_cut);
+    if promise.weak {
+        warn!(server, settings, "{what}: {cost}");
+    } else {
+        info!(server, settings, "{what}: {cost}");
     }
 }

@@ -16,7 +16,7 @@ use crate::Failure;
 use crate::ports::Place;
 
 /// Keys that `gnomon.toml` and `GNOMON_…` may hold.
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 19] = [
     "mqtt",
     "http",
     "data",
@@ -28,6 +28,8 @@ const KEYS: [&str; 17] = [
     "broker",
     "namespace",
     "replicas",
+    "telemetry_replicas",
+    "queue_monitor",
     "queue_credentials",
     "queue_token",
     "queue_ca",
@@ -143,6 +145,10 @@ pub struct Settings {
     pub namespace: String,
     /// Copies of every stream in NATS.
     pub replicas: u8,
+    /// Copies of the telemetry streams, if another number.
+    pub telemetry_replicas: Option<u8>,
+    /// Monitoring port of NATS, where it tells how often it syncs.
+    pub queue_monitor: Option<String>,
     /// Credentials file or nkey seed file for NATS.
     pub queue_credentials: Option<PathBuf>,
     /// Token for NATS.
@@ -227,7 +233,15 @@ impl Reader<'_> {
         let broker_group = self.read::<String>("broker_group", "a name");
         let parts = self.parts();
         let place = self.place_to_keep();
+        let given = self.figment.find_value("telemetry_replicas").is_ok();
+        let telemetry_replicas = given
+            .then(|| self.number("telemetry_replicas", 5))
+            .flatten()
+            .map(|copies| copies as u8);
         Some(Settings {
+            telemetry_replicas,
+            queue_monitor: self
+                .optional("queue_monitor", "an address such as http://127.0.0.1:8222"),
             broker: self.optional("broker", "an address such as mqtt://127.0.0.1:1883"),
             queue_credentials: self.optional("queue_credentials", "a file"),
             queue_token: self.optional("queue_token", "a text"),

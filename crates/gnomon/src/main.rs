@@ -1,4 +1,4 @@
-//! The command line: run, check, device, dead, simulate.
+//! The command line: run, check, device, dead, stats, simulate.
 
 mod check;
 mod dead;
@@ -7,7 +7,9 @@ mod publisher;
 mod remote;
 mod run;
 mod simulate;
+mod stats;
 mod sweep;
+mod table;
 
 use std::process::ExitCode;
 
@@ -39,6 +41,8 @@ enum Verb {
         #[command(subcommand)]
         verb: dead::DeadVerb,
     },
+    /// Show what each log received and what became of it, and what a power cut would cost.
+    Stats(stats::Ask),
     /// Play a time series from a CSV file as one device, over MQTT.
     Simulate(simulate::Simulate),
 }
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
         Verb::Check(flags) => check::check(&flags),
         Verb::Device { verb } => remote::device(&verb),
         Verb::Dead { verb } => dead::dead(&verb),
+        Verb::Stats(ask) => stats::stats(&ask),
         Verb::Simulate(simulate) => simulate::simulate(&simulate),
     })
 }

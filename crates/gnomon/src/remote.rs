@@ -59,6 +59,11 @@ fn list_devices(product: Option<&str>, remote: &Remote) -> Result<(), Failure> {
 }
 
 impl Remote {
+    /// The Gnomon at this address, for documents that somebody else prints.
+    pub(crate) fn at(http: std::net::SocketAddr) -> Self {
+        Self { http: http.to_string(), json: false }
+    }
+
     /// Asks for a document.
     pub(crate) fn get(&self, path: &str) -> Result<Value, Failure> {
         self.ask(path, |agent, url| agent.get(url).call())

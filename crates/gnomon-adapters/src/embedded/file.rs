@@ -26,6 +26,9 @@ pub(super) const MESSAGES: TableDefinition<'_, (u32, u64), &[u8]> =
     TableDefinition::new("messages");
 /// Number of a log; last position given out, floor, messages dropped unacknowledged.
 pub(super) const MARKS: TableDefinition<'_, u32, (u64, u64, u64)> = TableDefinition::new("marks");
+/// Number of a log; acknowledged messages of it that can never be applied. Files of earlier builds do
+/// not have the table.
+pub(super) const DEAD: TableDefinition<'_, u32, u64> = TableDefinition::new("dead");
 /// Product, zero byte, device; revision (u64, little-endian) and JSON. No name holds a zero byte,
 /// so keys sort as pairs do.
 pub(super) const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
@@ -192,6 +195,7 @@ pub(super) fn describe(database: &Database, options: &EmbeddedOptions) -> Result
         about.insert("folded", "0")?;
         transaction.open_table(MESSAGES)?;
         transaction.open_table(MARKS)?;
+        transaction.open_table(DEAD)?;
         transaction.open_table(RECORDS)?;
         transaction.open_table(SESSIONS)?;
         transaction.open_table(SESSION_MESSAGES)?;
@@ -295,7 +299,11 @@ impl super::Core {
         }
         let (appended, floor, dropped) =
             marks.get(number)?.map(|marks| marks.value()).unwrap_or_default();
-        state.restored(Marks { appended, floor, dropped });
+        let dead = match transaction.open_table(DEAD) {
+            Err(redb::TableError::TableDoesNotExist(_)) => 0,
+            table => table?.get(number)?.map_or(0, |row| row.value()),
+        };
+        state.restored(Marks { appended, floor, dropped, dead });
         // The tree drops whole rows only, so it may hold more than the log keeps.
         if let Some(last) = state.expendable() {
             state.drop_through(last);

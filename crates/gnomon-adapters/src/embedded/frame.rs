@@ -25,6 +25,8 @@ pub(super) enum Section<'f> {
     Session(SessionChange),
 }
 
+const MARKS_BYTES: usize = 32;
+
 const MESSAGES: u8 = 1;
 const RECORDS: u8 = 2;
 const MARKS: u8 = 3;
@@ -51,10 +53,11 @@ pub(super) fn push_records(frame: &mut Vec<u8>, row: &[u8]) {
 }
 
 pub(super) fn push_marks(frame: &mut Vec<u8>, log: u32, marks: Marks) {
-    let mut bytes = [0; 24];
+    let mut bytes = [0; MARKS_BYTES];
     bytes[..8].copy_from_slice(&marks.appended.to_le_bytes());
     bytes[8..16].copy_from_slice(&marks.floor.to_le_bytes());
-    bytes[16..].copy_from_slice(&marks.dropped.to_le_bytes());
+    bytes[16..24].copy_from_slice(&marks.dropped.to_le_bytes());
+    bytes[24..].copy_from_slice(&marks.dead.to_le_bytes());
     push(frame, MARKS, (log, 0), &bytes);
 }
 
@@ -102,10 +105,13 @@ fn parse(frame: &[u8]) -> Option<(Section<'_>, &[u8])> {
 }
 
 fn parse_marks(mut bytes: &[u8]) -> Option<Marks> {
-    (bytes.len() == 24).then(|| Marks {
+    // Builds before this one did not count the dead.
+    let counts_dead = bytes.len() == MARKS_BYTES;
+    (counts_dead || bytes.len() == MARKS_BYTES - 8).then(|| Marks {
         appended: bytes.get_u64_le(),
         floor: bytes.get_u64_le(),
         dropped: bytes.get_u64_le(),
+        dead: if counts_dead { bytes.get_u64_le() } else { 0 },
     })
 }
 

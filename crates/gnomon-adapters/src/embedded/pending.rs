@@ -12,7 +12,7 @@ use gnomon_host::port::SessionChange;
 use redb::{ReadableTable, WriteTransaction};
 
 use super::error::Failure;
-use super::file::{ABOUT, MARKS, MESSAGES, RECORDS};
+use super::file::{ABOUT, DEAD, MARKS, MESSAGES, RECORDS};
 use super::frame::{self, Section};
 use super::{rows, sessions};
 use crate::log::Marks;
@@ -92,6 +92,11 @@ impl Pending {
                 before.2.max(marks.dropped),
             );
             table.insert(log, row)?;
+        }
+        let mut table = transaction.open_table(DEAD)?;
+        for (log, marks) in self.marks.iter().filter(|(_, marks)| marks.dead > 0) {
+            let before = table.get(log)?.map_or(0, |row| row.value());
+            table.insert(log, before.max(marks.dead))?;
         }
         let generation = self.generation.to_string();
         transaction.open_table(ABOUT)?.insert("folded", &*generation)?;

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use gnomon_host::port::{Consumer, Counts, Delivery, Log, Message, Queue, QueueError};
+use gnomon_host::port::{
+    Consumer, Counts, Delivery, Keeping, Log, Message, Promise, Queue, QueueError, Stream,
+};
 use redb::ReadTransaction;
 use tokio::sync::oneshot;
 
 use super::error::Failure;
-use super::file::{MESSAGES, number};
+use super::file::{FORMAT, MESSAGES, number};
 use super::inbox::Append;
 use super::{Core, Embedded, Life, rows};
-use crate::log::Next;
+use crate::log::{LogState, Next, Settled};
 
 /// Longest id that a row can hold.
 const ID_BYTES_MAX: usize = u16::MAX as usize;
@@ -79,6 +81,27 @@ impl Queue for Embedded {
         }
         Ok(self.core().logs.cell(log).lock().counts())
     }
+
+    async fn promise(&self) -> Promise {
+        promise()
+    }
+
+    fn keeping(&self, stream: Stream) -> Option<Keeping> {
+        Some(self.core().logs.keeping(stream))
+    }
+}
+
+/// Of queue and store: both are answered after a sync.
+pub(super) fn promise() -> Promise {
+    Promise {
+        server: format!("embedded, format {FORMAT}"),
+        settings: vec![("sync".to_owned(), "before every answer".to_owned())],
+        power_cut:
+            "a power cut costs nothing that was answered, on a disk that keeps what it says is \
+                    synced; a killed process costs nothing"
+                .to_owned(),
+        weak: false,
+    }
 }
 
 pub(super) fn ended() -> Failure {
@@ -127,6 +150,23 @@ impl EmbeddedConsumer {
     }
 }
 
+impl EmbeddedConsumer {
+    fn settle(&self, change: impl FnOnce(&mut LogState) -> bool) -> Result<(), QueueError> {
+        let core = &self.life.core;
+        let cell = core.logs.cell(self.log);
+        let mut state = cell.lock();
+        if core.is_closed() || !state.is_current(self.number) {
+            return Err(QueueError::Closed);
+        }
+        if change(&mut state) {
+            drop(state);
+            cell.dirty.store(true, std::sync::atomic::Ordering::Release);
+            core.inbox.acknowledged();
+        }
+        Ok(())
+    }
+}
+
 impl Consumer for EmbeddedConsumer {
     fn log_id(&self) -> &str {
         &self.log_id
@@ -159,18 +199,11 @@ impl Consumer for EmbeddedConsumer {
     }
 
     async fn acknowledge(&mut self, positions: &[u64]) -> Result<(), QueueError> {
-        let core = &self.life.core;
-        let cell = core.logs.cell(self.log);
-        let mut state = cell.lock();
-        if core.is_closed() || !state.is_current(self.number) {
-            return Err(QueueError::Closed);
-        }
-        if state.acknowledge(positions) {
-            drop(state);
-            cell.dirty.store(true, std::sync::atomic::Ordering::Release);
-            core.inbox.acknowledged();
-        }
-        Ok(())
+        self.settle(|state| state.acknowledge(positions, Settled::Applied))
+    }
+
+    async fn bury(&mut self, positions: &[u64]) -> Result<(), QueueError> {
+        self.settle(|state| state.acknowledge(positions, Settled::Dead))
     }
 }
 

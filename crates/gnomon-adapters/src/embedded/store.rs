@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gnomon_host::port::{Committed, Page, Store, StoreError, Stored, Write};
+use gnomon_host::port::{Committed, Page, Promise, Store, StoreError, Stored, Write};
 use gnomon_model::{DeviceKey, ProductKey, Record};
 use tokio::sync::oneshot;
 
@@ -89,6 +89,10 @@ impl Store for Embedded {
         let list = move || core.list(product.as_ref(), after.as_ref(), count_max);
         let listed = tokio::task::spawn_blocking(list).await.map_err(|_| ended().store())?;
         listed.map(|devices| page(devices, count_max)).map_err(|failure| failure.store())
+    }
+
+    async fn promise(&self) -> Promise {
+        super::queue::promise()
     }
 }
 

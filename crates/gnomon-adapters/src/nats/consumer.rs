@@ -152,6 +152,24 @@ impl NatsConsumer {
         Ok(info.state.last_sequence)
     }
 
+    /// Acknowledges what was delivered of the positions, in memory; how many that are.
+    async fn take_note(&mut self, positions: &[u64]) -> Result<u64, QueueError> {
+        self.check()?;
+        let last = self.last_for(positions).await?;
+        let delivered = positions.iter().filter(|position| **position <= last);
+        Ok(delivered.map(|position| u64::from(self.acks.acknowledge(*position))).sum())
+    }
+
+    /// Makes what was noted durable, and purges what it allows.
+    async fn settle(&mut self, news: u64) -> Result<(), QueueError> {
+        if news == 0 {
+            return Ok(());
+        }
+        self.save().await?;
+        self.unpurged += news;
+        self.purge().await
+    }
+
     async fn save(&mut self) -> Result<(), QueueError> {
         let bucket = &self.nats.shared.acks;
         let entry = self.acks.encode().into();
@@ -235,18 +253,14 @@ impl Consumer for NatsConsumer {
     }
 
     async fn acknowledge(&mut self, positions: &[u64]) -> Result<(), QueueError> {
-        self.check()?;
-        let last = self.last_for(positions).await?;
-        let mut news = 0;
-        for position in positions.iter().filter(|position| **position <= last) {
-            news += u64::from(self.acks.acknowledge(*position));
-        }
-        if news == 0 {
-            return Ok(());
-        }
-        self.save().await?;
-        self.unpurged += news;
-        self.purge().await
+        let news = self.take_note(positions).await?;
+        self.settle(news).await
+    }
+
+    async fn bury(&mut self, positions: &[u64]) -> Result<(), QueueError> {
+        let news = self.take_note(positions).await?;
+        self.acks.dead += news;
+        self.settle(news).await
     }
 }
 

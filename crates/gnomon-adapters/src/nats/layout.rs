@@ -19,17 +19,6 @@ const DUPLICATE_WINDOW: Duration = Duration::from_secs(600);
 /// A worker that says nothing for so long is gone.
 const MISSED_AFTER: Duration = Duration::from_secs(4);
 
-/// Every log of a deployment.
-fn logs(partitions: u16) -> impl Iterator<Item = Log> {
-    Stream::ALL.into_iter().flat_map(move |stream| {
-        let count = match stream {
-            Stream::Telemetry | Stream::Shadow | Stream::Calls => partitions,
-            Stream::Downlink | Stream::Answers | Stream::Dead => 1,
-        };
-        (0..count).map(move |partition| Log { stream, partition })
-    })
-}
-
 /// The stream that a log needs.
 fn wanted(options: &NatsOptions, log: Log) -> Config {
     let bounds = options.bounds.of(log.stream);
@@ -48,7 +37,7 @@ fn wanted(options: &NatsOptions, log: Log) -> Config {
         max_bytes: bytes,
         duplicate_window: DUPLICATE_WINDOW,
         storage: StorageType::File,
-        num_replicas: options.replicas,
+        num_replicas: options.copies(log.stream.class()),
         allow_direct: true,
         metadata: metadata.map(|(key, value)| (key.to_owned(), value)).into(),
         ..Config::default()
@@ -75,7 +64,7 @@ fn limits(bounds: &LogBounds) -> (DiscardPolicy, i64, i64) {
 
 /// Makes or verifies all streams.
 pub(super) async fn prepare(context: &Context, options: &NatsOptions) -> Result<(), NatsOpenError> {
-    for log in logs(options.partitions) {
+    for log in Log::all(options.partitions) {
         let wanted = wanted(options, log);
         let fault = |reason: String| NatsOpenError::Stream { stream: wanted.name.clone(), reason };
         let made = context.get_or_create_stream(wanted.clone()).await;

@@ -1,6 +1,6 @@
 //! Records: loaded together, committed together, each by compare-and-set.
 
-use gnomon_host::port::{Committed, Page, Store, StoreError, Stored, Write};
+use gnomon_host::port::{Committed, Page, Promise, Store, StoreError, Stored, Write};
 use gnomon_model::{DeviceKey, ProductKey, Record};
 use redis::Cmd;
 
@@ -137,5 +137,11 @@ impl Store for Redis {
             }
         }
         Ok(page(devices, count_max))
+    }
+
+    async fn promise(&self) -> Promise {
+        // What it said when it was opened, if it does not answer now.
+        let now = super::probe::read(&self.shared.connection).await;
+        now.as_ref().unwrap_or(&self.shared.durability).promise()
     }
 }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
-use gnomon_host::port::{Consumer, Delivery, Log, Message, Queue, QueueError, Stream};
+use gnomon_host::port::{Consumer, Counts, Delivery, Log, Message, Queue, QueueError, Stream};
 
 use crate::kind::{Kind, narrow, wide};
 
@@ -234,6 +234,32 @@ pub(crate) async fn appended_is_acknowledged_plus_pending<K: Kind<Port: Queue>>(
     let pending = pull(&mut consumer, 16).await;
     assert_eq!(pending.len() as u64, counts.appended - counts.acknowledged);
     assert_drained(queue, &mut consumer, LOG).await;
+}
+
+pub(crate) async fn what_is_buried_is_acknowledged_and_counted_as_dead<K: Kind<Port: Queue>>() {
+    let kind = K::fresh(wide()).await;
+    kind.port().append(messages(LOG, 0..20)).await.unwrap();
+    let mut consumer = kind.port().consume(LOG).await.unwrap();
+    pull(&mut consumer, 20).await;
+    consumer.acknowledge(&[1, 2, 5]).await.unwrap();
+    consumer.bury(&[3, 5, 7]).await.unwrap();
+    // Once more, as after an answer that got lost.
+    consumer.bury(&[7]).await.unwrap();
+    let expected = Counts { appended: 20, acknowledged: 5, dead: 2, pending: 15 };
+    assert_eq!(kind.port().counts(LOG).await.unwrap(), expected);
+    assert_eq!((expected.applied(), expected.missing()), (3, 0));
+    consumer.acknowledge(&[4, 6]).await.unwrap();
+    // Behind a hole, so that it may be forgotten with its acknowledgement, but not without.
+    consumer.bury(&[9]).await.unwrap();
+    drop(consumer);
+    let Some(kind) = kind.reopen().await else { return };
+    let counts = kind.port().counts(LOG).await.unwrap();
+    assert_eq!((counts.applied(), counts.missing()), (5, 0));
+    let mut consumer = kind.port().consume(LOG).await.unwrap();
+    consumer.bury(&[9]).await.unwrap();
+    let expected = Counts { appended: 20, acknowledged: 8, dead: 3, pending: 12 };
+    assert_eq!(kind.port().counts(LOG).await.unwrap(), expected);
+    assert_eq!(ids(&pull(&mut consumer, 2).await), ["7", "9"]);
 }
 
 pub(crate) async fn a_closed_queue_says_so<K: Kind<Port: Queue>>() {

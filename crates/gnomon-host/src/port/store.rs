@@ -4,6 +4,8 @@ use std::future::Future;
 
 use gnomon_model::{DeviceKey, ProductKey, Record};
 
+use super::promise::Promise;
+
 /// A record and the number by which its next write is checked.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Stored {
@@ -99,4 +101,9 @@ pub trait Store: Clone + Send + Sync + 'static {
         after: Option<&DeviceKey>,
         count_max: usize,
     ) -> impl Future<Output = Result<Page, StoreError>> + Send;
+
+    /// What the server behind it does to keep records, and what a power cut would cost.
+    fn promise(&self) -> impl Future<Output = Promise> + Send {
+        async { Promise::unknown() }
+    }
 }
