@@ -29,6 +29,8 @@ pub enum Operation {
     Read,
     /// [`Queue::counts`].
     Counts,
+    /// [`Queue::forget_dead`].
+    Forget,
     /// [`Consumer::pull`].
     Pull,
     /// [`Consumer::acknowledge`].
@@ -308,6 +310,11 @@ impl<T: Queue> Queue for Faulty<T> {
     async fn counts(&self, log: Log) -> Result<Counts, QueueError> {
         self.plan.read(Operation::Counts, queue_error(Operation::Counts)).await?;
         self.inner.counts(log).await
+    }
+
+    async fn forget_dead(&self, positions: &[u64]) -> Result<(), QueueError> {
+        self.plan.read(Operation::Forget, queue_error(Operation::Forget)).await?;
+        self.inner.forget_dead(positions).await
     }
 
     async fn promise(&self) -> Promise {

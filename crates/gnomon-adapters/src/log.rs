@@ -5,13 +5,15 @@
 //! is invisible to consumers and readers.
 //! Never: IO, a clock, an async function.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::hash::BuildHasherDefault;
 
 use gnomon_host::port::{Counts, Delivery, Keeping};
 
 use crate::bounds::{LogBounds, Retention};
 use crate::held::{Held, PassThrough};
+
+mod given_up;
 
 /// What became of an acknowledged message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +91,8 @@ pub(crate) struct LogState {
     /// Up to here the file can be read, so that the tail may let go.
     folded: u64,
     consumer: u64,
+    /// Positions that are held and were given up: nobody reads them any more.
+    given_up: BTreeSet<u64>,
 }
 
 impl LogState {
@@ -109,6 +113,7 @@ impl LogState {
             tail_bytes: 0,
             folded: 0,
             consumer: 0,
+            given_up: BTreeSet::new(),
         }
     }
 
@@ -118,7 +123,8 @@ impl LogState {
 
     pub(crate) fn counts(&self) -> Counts {
         let acknowledged = self.marks.floor - self.marks.dropped + self.above_count;
-        let pending = self.published - self.marks.floor - self.above_count;
+        let given_up = self.given_up.len() as u64;
+        let pending = self.published - self.marks.floor - self.above_count - given_up;
         let dead = self.marks.dead + self.above_dead;
         Counts { appended: self.published, acknowledged, dead, pending }
     }
@@ -210,6 +216,7 @@ impl LogState {
         self.held.clear();
         self.known.clear();
         self.tail.clear();
+        self.given_up.clear();
         self.marks.appended = self.marks.floor;
         (self.held_bytes, self.tail_bytes, self.pending_bytes) = (0, 0, 0);
     }
@@ -315,7 +322,8 @@ impl LogState {
         let tail_first = self.tail_first();
         let skip = position.saturating_sub(tail_first).min(self.tail.len() as u64) as usize;
         let seen = self.tail.range(skip..).take_while(|one| one.position <= self.published);
-        seen.take(count_max).cloned().collect()
+        let wanted = seen.filter(|one| !self.is_given_up(one.position));
+        wanted.take(count_max).cloned().collect()
     }
 
     /// Acknowledges; whether that changed anything.
@@ -387,6 +395,7 @@ impl LogState {
                 self.pop_tail();
             }
         }
+        self.given_up = self.given_up.split_off(&(last + 1));
         self.raise_floor_to(last);
     }
 }

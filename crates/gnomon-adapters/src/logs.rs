@@ -10,6 +10,8 @@ use tokio::sync::Notify;
 use crate::bounds::QueueBounds;
 use crate::log::{Entry, LogState, Tail};
 
+/// Where dead letters stand.
+pub(crate) const DEAD: Log = Log { stream: Stream::Dead, partition: 0 };
 const PARTITIONED: [Stream; 3] = [Stream::Telemetry, Stream::Shadow, Stream::Calls];
 const SINGLE: [Stream; 3] = [Stream::Downlink, Stream::Answers, Stream::Dead];
 

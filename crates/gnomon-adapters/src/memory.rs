@@ -14,7 +14,7 @@ use gnomon_model::{DeviceKey, ProductKey};
 
 use crate::bounds::{LogBounds, QueueBounds};
 use crate::log::{LogState, Next, Settled, Tail};
-use crate::logs::{Cell, Logs};
+use crate::logs::{Cell, DEAD, Logs};
 
 /// Client to document and undelivered messages.
 type Saved = BTreeMap<String, (Bytes, BTreeMap<u64, Bytes>)>;
@@ -126,6 +126,13 @@ impl Queue for Memory {
 
     async fn counts(&self, log: Log) -> Result<Counts, QueueError> {
         Ok(self.open()?.logs.cell(log).lock().counts())
+    }
+
+    async fn forget_dead(&self, positions: &[u64]) -> Result<(), QueueError> {
+        let mut state = self.open()?.logs.cell(DEAD).lock();
+        let positions = state.to_give_up(positions);
+        state.give_up(&positions);
+        Ok(())
     }
 
     async fn promise(&self) -> Promise {

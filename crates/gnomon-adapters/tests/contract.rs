@@ -40,6 +40,8 @@ macro_rules! queue_contract {
             acknowledgements_survive_a_close
             appended_is_acknowledged_plus_pending
             what_is_buried_is_acknowledged_and_counted_as_dead
+            forgotten_dead_letters_are_no_longer_read
+            forgotten_letters_make_room_for_none_and_are_dropped_with_the_others
             a_closed_queue_says_so
             closing_wakes_a_waiting_pull
             a_dropped_pull_loses_nothing

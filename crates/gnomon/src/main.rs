@@ -36,7 +36,7 @@ enum Verb {
         #[command(subcommand)]
         verb: remote::DeviceVerb,
     },
-    /// Look at messages that can never be applied, of a running Gnomon, and replay them.
+    /// Look at messages that can never be applied, of a running Gnomon, replay or drop them.
     Dead {
         #[command(subcommand)]
         verb: dead::DeadVerb,

@@ -74,6 +74,11 @@ impl Remote {
         self.ask(path, |agent, url| agent.post(url).send_empty())
     }
 
+    /// Asks for something to be removed.
+    pub(crate) fn delete(&self, path: &str) -> Result<Value, Failure> {
+        self.ask(path, |agent, url| agent.delete(url).call())
+    }
+
     fn ask(
         &self,
         path: &str,

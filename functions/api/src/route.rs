@@ -40,8 +40,8 @@ pub(crate) fn router<S: Store, Q: Queue>(shared: Arc<Shared<S, Q>>) -> Router {
         .route("/v1/devices/{product}/{device}/alerts", get(device::alerts::<S, Q>))
         .route("/v1/rules", get(rules::<S, Q>))
         .route("/v1/stats", get(stats::<S, Q>))
-        .route("/v1/dead", get(dead::list::<S, Q>))
-        .route("/v1/dead/{position}", get(dead::show::<S, Q>))
+        .route("/v1/dead", get(dead::list::<S, Q>).delete(dead::drop_through::<S, Q>))
+        .route("/v1/dead/{position}", get(dead::show::<S, Q>).delete(dead::drop_one::<S, Q>))
         .route("/v1/dead/{position}/replay", post(replay::replay::<S, Q>))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
@@ -68,6 +68,8 @@ async fn index() -> Json<Value> {
             "GET /v1/dead",
             "GET /v1/dead/{position}",
             "POST /v1/dead/{position}/replay",
+            "DELETE /v1/dead/{position}",
+            "DELETE /v1/dead?through=",
             "GET /healthz",
             "GET /metrics",
         ],

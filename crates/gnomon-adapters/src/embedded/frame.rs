@@ -21,6 +21,8 @@ pub(super) enum Section<'f> {
     Records { row: &'f [u8] },
     /// Marks of a log (its number).
     Marks { log: u32, marks: Marks },
+    /// The message of a log (its number) at a position is given up.
+    Forget { log: u32, position: u64 },
     /// A change of saved sessions; the place is the key of a message.
     Session(SessionChange),
 }
@@ -34,6 +36,7 @@ const SAVE: u8 = 4;
 const FORGET: u8 = 5;
 const KEEP: u8 = 6;
 const DROP: u8 = 7;
+const GIVE_UP: u8 = 8;
 
 fn push(frame: &mut Vec<u8>, kind: u8, (number, place): (u32, u64), bytes: &[u8]) {
     let length = u32::try_from(bytes.len()).expect("rows are bounded");
@@ -59,6 +62,10 @@ pub(super) fn push_marks(frame: &mut Vec<u8>, log: u32, marks: Marks) {
     bytes[16..24].copy_from_slice(&marks.dropped.to_le_bytes());
     bytes[24..].copy_from_slice(&marks.dead.to_le_bytes());
     push(frame, MARKS, (log, 0), &bytes);
+}
+
+pub(super) fn push_forget(frame: &mut Vec<u8>, log: u32, position: u64) {
+    push(frame, GIVE_UP, (log, position), &[]);
 }
 
 pub(super) fn push_session(frame: &mut Vec<u8>, change: &SessionChange) {
@@ -99,6 +106,7 @@ fn parse(frame: &[u8]) -> Option<(Section<'_>, &[u8])> {
         MESSAGES => Section::Messages { log, first: place, row: bytes },
         RECORDS => Section::Records { row: bytes },
         MARKS => Section::Marks { log, marks: parse_marks(bytes)? },
+        GIVE_UP => Section::Forget { log, position: place },
         _ => Section::Session(parse_session(kind, place, bytes)?),
     };
     Some((section, rest))

@@ -40,6 +40,12 @@ pub(super) struct Change {
     pub(super) reply: oneshot::Sender<Result<(), StoreError>>,
 }
 
+/// Dead letters to give up.
+pub(super) struct Forget {
+    pub(super) positions: Vec<u64>,
+    pub(super) reply: oneshot::Sender<Result<(), QueueError>>,
+}
+
 /// Asks that everything durable be folded into the tree.
 pub(super) type Fold = oneshot::Sender<Result<(), Failure>>;
 
@@ -49,12 +55,14 @@ pub(super) struct Batch {
     pub(super) appends: Vec<Append>,
     pub(super) commits: Vec<Commit>,
     pub(super) changes: Vec<Change>,
+    pub(super) forgets: Vec<Forget>,
     pub(super) folds: Vec<Fold>,
 }
 
 impl Batch {
     pub(super) fn len(&self) -> usize {
-        self.appends.len() + self.commits.len() + self.changes.len() + self.folds.len()
+        let forgets = self.forgets.len();
+        self.appends.len() + self.commits.len() + self.changes.len() + forgets + self.folds.len()
     }
 
     /// Tells all that nothing came of it. A receiver that is gone has been cancelled.
@@ -67,6 +75,9 @@ impl Batch {
         }
         for one in self.changes {
             let _ = one.reply.send(Err(failure.store()));
+        }
+        for one in self.forgets {
+            let _ = one.reply.send(Err(failure.queue()));
         }
         for one in self.folds {
             let _ = one.send(Err(failure.clone()));
@@ -165,6 +176,10 @@ impl Inbox {
 
     pub(super) fn change(&self, change: Change) -> Result<(), Refused> {
         self.send(|batch| batch.changes.push(change))
+    }
+
+    pub(super) fn forget(&self, forget: Forget) -> Result<(), Refused> {
+        self.send(|batch| batch.forgets.push(forget))
     }
 
     pub(super) fn fold(&self, fold: Fold) -> Result<(), Refused> {

@@ -10,9 +10,10 @@ use tokio::sync::oneshot;
 
 use super::error::Failure;
 use super::file::{FORMAT, MESSAGES, number};
-use super::inbox::Append;
+use super::inbox::{Append, Forget};
 use super::{Core, Embedded, Life, rows};
 use crate::log::{LogState, Next, Settled};
+use crate::logs::DEAD;
 
 /// Longest id that a row can hold.
 const ID_BYTES_MAX: usize = u16::MAX as usize;
@@ -80,6 +81,13 @@ impl Queue for Embedded {
             return Err(QueueError::Closed);
         }
         Ok(self.core().logs.cell(log).lock().counts())
+    }
+
+    async fn forget_dead(&self, positions: &[u64]) -> Result<(), QueueError> {
+        let (reply, done) = oneshot::channel();
+        let forget = Forget { positions: positions.to_vec(), reply };
+        self.core().inbox.forget(forget).map_err(|refused| refused.queue())?;
+        done.await.map_err(|_| ended().queue())?
     }
 
     async fn promise(&self) -> Promise {
@@ -236,8 +244,9 @@ impl Core {
             let mut found = Vec::new();
             for row in messages.range((number(log), start)..=(number(log), last))? {
                 let (key, row) = row?;
+                let given_up = |at: u64| log == DEAD && self.logs.cell(DEAD).lock().is_given_up(at);
                 let wanted = rows::deliveries(key.value().1, row.value())
-                    .filter(|one| one.position >= from && one.position <= last);
+                    .filter(|one| (from..=last).contains(&one.position) && !given_up(one.position));
                 found.extend(wanted.take(count_max - found.len()));
                 if found.len() >= count_max {
                     break;

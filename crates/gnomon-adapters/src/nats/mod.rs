@@ -15,6 +15,7 @@ mod acks;
 mod connect;
 mod consumer;
 mod counts;
+mod dead;
 mod layout;
 mod monitor;
 mod promise;
@@ -300,6 +301,10 @@ impl Queue for Nats {
 
     async fn counts(&self, log: Log) -> Result<Counts, QueueError> {
         self.count_steadily(log).await
+    }
+
+    async fn forget_dead(&self, positions: &[u64]) -> Result<(), QueueError> {
+        self.delete_dead(positions).await
     }
 
     async fn promise(&self) -> Promise {

@@ -253,6 +253,21 @@ pub trait Queue: Clone + Send + Sync + 'static {
     /// The queue is unavailable or closed.
     fn counts(&self, log: Log) -> impl Future<Output = Result<Counts, QueueError>> + Send;
 
+    /// Forgets dead letters for good: they are no longer read, the others are. Counts of what was
+    /// appended stay. A position that holds no letter is passed over.
+    ///
+    /// # Errors
+    /// The queue is unavailable or closed; some may be forgotten.
+    fn forget_dead(
+        &self,
+        _positions: &[u64],
+    ) -> impl Future<Output = Result<(), QueueError>> + Send {
+        async {
+            let reason = "this queue cannot forget dead letters".to_owned();
+            Err(QueueError::Unavailable { reason })
+        }
+    }
+
     /// What the server behind it does to keep messages, and what a power cut would cost; read anew
     /// where that is cheap.
     fn promise(&self) -> impl Future<Output = Promise> + Send {
