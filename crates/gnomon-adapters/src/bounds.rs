@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
-use gnomon_host::port::{Keeping, Stream};
+use gnomon_host::port::{Class, Keeping, Stream};
+
+/// Messages that a replayable log keeps at most; age and bytes come first.
+const REPLAYABLE_MAX: u64 = 50_000_000;
 
 /// What a log drops when it holds more than it keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +111,32 @@ impl QueueBounds {
             downlink: bounds,
             answers: newest,
             dead: newest,
+        }
+    }
+
+    /// Bounds by durability class, for a queue that is there to be replayed: acknowledged messages
+    /// stay for `age`, up to `bytes` in each telemetry log and a quarter of that in each log of
+    /// commands.
+    ///
+    /// | class | streams | pending | kept |
+    /// |---|---|---|---|
+    /// | telemetry | telemetry | 500,000, 512 MiB | `age`, `bytes` |
+    /// | commands | shadow, calls, downlink | 500,000, 512 MiB | `age`, a quarter of `bytes` |
+    /// | events | answers, dead | never full | the newest |
+    #[must_use]
+    pub fn replayable(age: Duration, bytes: u64) -> Self {
+        let of = |stream: Stream| match stream.class() {
+            Class::Telemetry => LogBounds::consumed(REPLAYABLE_MAX, bytes).for_at_most(age),
+            Class::Commands => LogBounds::consumed(REPLAYABLE_MAX, bytes / 4).for_at_most(age),
+            Class::Events => Self::default().of(stream),
+        };
+        Self {
+            telemetry: of(Stream::Telemetry),
+            shadow: of(Stream::Shadow),
+            calls: of(Stream::Calls),
+            downlink: of(Stream::Downlink),
+            answers: of(Stream::Answers),
+            dead: of(Stream::Dead),
         }
     }
 

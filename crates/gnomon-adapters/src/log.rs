@@ -8,12 +8,12 @@
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::hash::BuildHasherDefault;
 
-use gnomon_host::port::{Counts, Delivery, Keeping};
+use gnomon_host::port::{Counts, Delivery};
 
 use crate::bounds::{LogBounds, Retention};
 use crate::held::{Held, PassThrough};
 
-mod given_up;
+mod look;
 
 /// What became of an acknowledged message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,10 +127,6 @@ impl LogState {
         let pending = self.published - self.marks.floor - self.above_count - given_up;
         let dead = self.marks.dead + self.above_dead;
         Counts { appended: self.published, acknowledged, dead, pending }
-    }
-
-    pub(crate) fn keeping(&self) -> Keeping {
-        self.bounds.keeping(1)
     }
 
     /// Oldest position held; one past the last when none is.
@@ -315,15 +311,6 @@ impl LogState {
     pub(crate) fn is_acknowledged(&self, position: u64) -> bool {
         let above = |floor| self.above.get((position - floor - 1) as usize);
         position <= self.marks.floor || above(self.marks.floor).is_some_and(Option::is_some)
-    }
-
-    /// Up to `count_max` messages from `position` on, acknowledged or not, of those in memory.
-    pub(crate) fn read(&self, position: u64, count_max: usize) -> Vec<Delivery> {
-        let tail_first = self.tail_first();
-        let skip = position.saturating_sub(tail_first).min(self.tail.len() as u64) as usize;
-        let seen = self.tail.range(skip..).take_while(|one| one.position <= self.published);
-        let wanted = seen.filter(|one| !self.is_given_up(one.position));
-        wanted.take(count_max).cloned().collect()
     }
 
     /// Acknowledges; whether that changed anything.

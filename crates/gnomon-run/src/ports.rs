@@ -1,9 +1,12 @@
 //! The queue and the store that the settings name.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use gnomon_adapters::{Embedded, EmbeddedOptions, Nats, NatsOptions, Redis, RedisOptions};
-use gnomon_host::port::{Promise, Queue, Store};
+use gnomon_adapters::{
+    Embedded, EmbeddedOptions, Nats, NatsOptions, QueueBounds, Redis, RedisOptions,
+};
+use gnomon_host::port::{Promise, Queue, Store, Stream};
 use tracing::{info, warn};
 
 use crate::{Failure, Settings};
@@ -55,6 +58,7 @@ impl Ports {
                 let redis = Redis::open(&options).await;
                 let redis = redis.map_err(|error| Failure::from_error("open the store", &error))?;
                 tell("queue", &nats.promise().await);
+                tell_classes(&nats);
                 tell("store", &Store::promise(&redis).await);
                 Ok(Self::Remote(nats, redis))
             }
@@ -71,6 +75,10 @@ fn nats_options(settings: &Settings, url: &str) -> NatsOptions {
         replicas: settings.replicas.into(),
         telemetry_replicas: settings.telemetry_replicas.map(usize::from),
         monitor: settings.queue_monitor.clone(),
+        bounds: QueueBounds::replayable(
+            Duration::from_secs(u64::from(settings.kept_days) * 86_400),
+            u64::from(settings.kept_mib) << 20,
+        ),
         ..NatsOptions::new(url, settings.partitions)
     }
 }
@@ -84,5 +92,15 @@ fn tell(what: &str, promise: &Promise) {
         warn!(server, settings, "{what}: {cost}");
     } else {
         info!(server, settings, "{what}: {cost}");
+    }
+}
+
+/// Logs how the streams of each durability class are kept.
+fn tell_classes(nats: &Nats) {
+    for stream in Stream::ALL {
+        let Some(keeping) = Queue::keeping(nats, stream) else { continue };
+        let (class, copies) = (stream.class().as_str(), keeping.copies);
+        let (age, bytes, messages) = (keeping.age, keeping.bytes, keeping.messages);
+        info!(stream = stream.as_str(), class, copies, ?age, bytes, messages, "kept");
     }
 }

@@ -97,6 +97,29 @@ fn a_server_that_loses_much_is_told_at_the_start() {
     }
 }
 
+#[test]
+fn each_stream_is_kept_as_its_class_and_the_settings_say() {
+    let remote = Remote::start(&[], &[]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let settings = folder.path().join("gnomon.toml");
+    fs::write(&settings, "kept_days = 30\nkept_mib = 64\n").expect("it can be written");
+    let settings = settings.display().to_string();
+    let mut words = vec!["stats".to_owned(), "--json".to_owned(), "--config".to_owned(), settings];
+    words.extend(remote.words());
+    let stats = document(&words);
+    let kept = |name: &str| {
+        let streams = stats["streams"].as_array().expect("there are streams");
+        let found = streams.iter().find(|stream| stream["stream"] == name).expect("it is there");
+        (found["class"].clone(), found["kept_age_ms"].as_u64(), found["kept_bytes"].as_u64())
+    };
+    let month = Some(30 * 86_400_000);
+    assert_eq!(kept("telemetry"), ("telemetry".into(), month, Some(64 << 20)));
+    assert_eq!(kept("calls"), ("commands".into(), month, Some(16 << 20)));
+    assert_eq!(kept("dead"), ("events".into(), None, Some(256 << 20)));
+    words.retain(|word| word != "--json");
+    assert!(told(&words).contains("30 days"), "{}", told(&words));
+}
+
 /// The value of a server's setting.
 fn setting(place: &Value, name: &str) -> String {
     let settings = place["settings"].as_array().expect("there are settings");

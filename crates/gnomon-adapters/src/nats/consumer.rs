@@ -14,8 +14,8 @@ use futures_util::{FutureExt, StreamExt};
 use gnomon_host::port::{Consumer, Delivery, Log, QueueError};
 
 use super::acks::Acks;
+use super::purge::Purging;
 use super::{Nats, subject, unavailable};
-use crate::bounds::Retention;
 
 /// Messages on their way to us at most.
 const AHEAD_MAX: usize = 512;
@@ -46,8 +46,7 @@ pub struct NatsConsumer {
     torn: bool,
     /// A message before which positions are missing.
     gap: Option<Delivery>,
-    /// Acknowledged since old messages were last purged.
-    unpurged: u64,
+    purging: Purging,
 }
 
 impl NatsConsumer {
@@ -87,7 +86,7 @@ impl NatsConsumer {
             connection,
             torn: false,
             gap: None,
-            unpurged: 0,
+            purging: Purging::default(),
         })
     }
 
@@ -166,8 +165,11 @@ impl NatsConsumer {
             return Ok(());
         }
         self.save().await?;
-        self.unpurged += news;
-        self.purge().await
+        let bounds = self.nats.shared.bounds.of(self.log.stream);
+        if self.purging.is_due(news, &bounds) {
+            self.purging.purge(&self.stream, self.log, self.acks.floor, &bounds).await?;
+        }
+        Ok(())
     }
 
     async fn save(&mut self) -> Result<(), QueueError> {
@@ -184,27 +186,6 @@ impl NatsConsumer {
             }
             Err(error) => Err(unavailable("acknowledge in", self.log, &error)),
         }
-    }
-
-    /// Purges what is acknowledged beyond what is to be kept, now and then.
-    async fn purge(&mut self) -> Result<(), QueueError> {
-        let bounds = self.nats.shared.bounds.of(self.log.stream);
-        let due = self.unpurged > bounds.kept_messages.min(16_384) / 16;
-        if bounds.retention != Retention::Acknowledged || !due {
-            return Ok(());
-        }
-        self.unpurged = 0;
-        let fault = |error: &dyn std::error::Error| unavailable("purge", self.log, error);
-        let state = self.stream.get_info().await.map_err(|error| fault(&error))?.state;
-        let by_count = (self.acks.floor + 1).saturating_sub(bounds.kept_messages);
-        // Messages of a log are much alike, so bytes are shared out evenly.
-        let each = (state.bytes / state.messages.max(1)).max(1);
-        let by_bytes = state.bytes.saturating_sub(bounds.kept_bytes) / each + state.first_sequence;
-        let first = by_count.max(by_bytes).min(self.acks.floor + 1);
-        if first > state.first_sequence {
-            self.stream.purge().sequence(first).await.map_err(|error| fault(&error))?;
-        }
-        Ok(())
     }
 }
 

@@ -68,14 +68,14 @@ pub(super) async fn prepare(context: &Context, options: &NatsOptions) -> Result<
         let wanted = wanted(options, log);
         let fault = |reason: String| NatsOpenError::Stream { stream: wanted.name.clone(), reason };
         let made = context.get_or_create_stream(wanted.clone()).await;
-        let made = made.map_err(|error| fault(format!("make it: {}", whole(&error))))?;
+        let made = made.map_err(|error| fault(format!("make it: {}", with_advice(&error))))?;
         let mut found = made.cached_info().config.clone();
         about(&found.metadata, options).map_err(fault)?;
         if !differences(&wanted, &found).is_empty() {
             // Limits were configured anew: the server is told, and what it makes of them is checked.
             let updated = context.update_stream(&wanted).await;
             let updated =
-                updated.map_err(|error| fault(format!("change it: {}", whole(&error))))?;
+                updated.map_err(|error| fault(format!("change it: {}", with_advice(&error))))?;
             found = updated.config;
         }
         let left = differences(&wanted, &found);
@@ -93,6 +93,15 @@ pub(super) async fn prepare(context: &Context, options: &NatsOptions) -> Result<
         return Err(NatsOpenError::Stream { stream: beyond, reason });
     }
     Ok(())
+}
+
+/// The error, and what to do if the server sets aside no more room for streams.
+fn with_advice(error: &dyn std::error::Error) -> String {
+    let text = whole(error);
+    if text.contains("insufficient storage") {
+        return format!("{text}: lower kept_mib, or give the server more room (max_file_store)");
+    }
+    text
 }
 
 /// Whether another build or another partition count made a stream.

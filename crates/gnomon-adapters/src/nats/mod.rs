@@ -19,6 +19,7 @@ mod dead;
 mod layout;
 mod monitor;
 mod promise;
+mod purge;
 mod subject;
 
 use std::collections::{BTreeMap, HashMap};

@@ -1,8 +1,23 @@
-//! Messages that are held and that nobody wants to read any more.
+//! What people look at in a log, and what they no longer want to see.
+
+use gnomon_host::port::{Delivery, Keeping};
 
 use super::LogState;
 
 impl LogState {
+    pub(crate) fn keeping(&self) -> Keeping {
+        self.bounds.keeping(1)
+    }
+
+    /// Up to `count_max` messages from `position` on, acknowledged or not, of those in memory.
+    pub(crate) fn read(&self, position: u64, count_max: usize) -> Vec<Delivery> {
+        let tail_first = self.tail_first();
+        let skip = position.saturating_sub(tail_first).min(self.tail.len() as u64) as usize;
+        let seen = self.tail.range(skip..).take_while(|one| one.position <= self.published);
+        let wanted = seen.filter(|one| !self.is_given_up(one.position));
+        wanted.take(count_max).cloned().collect()
+    }
+
     /// Whether somebody has given up this position.
     pub(crate) fn is_given_up(&self, position: u64) -> bool {
         self.given_up.contains(&position)
