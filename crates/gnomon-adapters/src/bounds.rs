@@ -9,6 +9,8 @@ use gnomon_host::port::{Class, Keeping, Stream};
 
 /// Messages that a replayable log keeps at most; age and bytes come first.
 const REPLAYABLE_MAX: u64 = 50_000_000;
+/// Bytes of commands that may be pending in a replayable log: a server sets the room aside at once.
+const COMMANDS_PENDING_BYTES_MAX: u64 = 64 << 20;
 
 /// What a log drops when it holds more than it keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,13 +123,16 @@ impl QueueBounds {
     /// | class | streams | pending | kept |
     /// |---|---|---|---|
     /// | telemetry | telemetry | 500,000, 512 MiB | `age`, `bytes` |
-    /// | commands | shadow, calls, downlink | 500,000, 512 MiB | `age`, a quarter of `bytes` |
+    /// | commands | shadow, calls, downlink | 500,000, 64 MiB | `age`, a quarter of `bytes` |
     /// | events | answers, dead | never full | the newest |
     #[must_use]
     pub fn replayable(age: Duration, bytes: u64) -> Self {
         let of = |stream: Stream| match stream.class() {
             Class::Telemetry => LogBounds::consumed(REPLAYABLE_MAX, bytes).for_at_most(age),
-            Class::Commands => LogBounds::consumed(REPLAYABLE_MAX, bytes / 4).for_at_most(age),
+            Class::Commands => LogBounds {
+                pending_bytes_max: COMMANDS_PENDING_BYTES_MAX,
+                ..LogBounds::consumed(REPLAYABLE_MAX, bytes / 4).for_at_most(age)
+            },
             Class::Events => Self::default().of(stream),
         };
         Self {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gnomon_host::port::{
-    Committed, Counts, Delivery, Keeping, Log, Message, Page, Promise, Queue, QueueError,
+    Committed, Counts, Delivery, Keeping, Log, Message, Page, Progress, Promise, Queue, QueueError,
     SavedSession, SessionChange, Sessions, Store, StoreError, Stored, Stream, Write,
 };
 use gnomon_model::{DeviceKey, ProductKey};
@@ -312,6 +312,10 @@ impl<T: Queue> Queue for Faulty<T> {
         self.inner.counts(log).await
     }
 
+    async fn progress(&self, log: Log) -> Result<Progress, QueueError> {
+        self.inner.progress(log).await
+    }
+
     async fn forget_dead(&self, positions: &[u64]) -> Result<(), QueueError> {
         self.plan.read(Operation::Forget, queue_error(Operation::Forget)).await?;
         self.inner.forget_dead(positions).await
@@ -352,6 +356,10 @@ impl<T: Store> Store for Faulty<T> {
     ) -> Result<Page, StoreError> {
         self.plan.read(Operation::List, store_error(Operation::List)).await?;
         self.inner.list(product, after, count_max).await
+    }
+
+    async fn erase(&self, devices: &[DeviceKey]) -> Result<(), StoreError> {
+        self.inner.erase(devices).await
     }
 
     async fn promise(&self) -> Promise {

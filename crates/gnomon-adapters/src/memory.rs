@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use gnomon_host::port::{
-    Committed, Consumer, Counts, Delivery, Keeping, Log, Message, Page, Promise, Queue, QueueError,
-    SavedSession, SessionChange, Sessions, Store, StoreError, Stored, Stream, Write,
+    Committed, Consumer, Counts, Delivery, Keeping, Log, Message, Page, Progress, Promise, Queue,
+    QueueError, SavedSession, SessionChange, Sessions, Store, StoreError, Stored, Stream, Write,
 };
 use gnomon_model::{DeviceKey, ProductKey};
 
@@ -33,6 +33,12 @@ struct Shared {
     records: Mutex<BTreeMap<DeviceKey, Stored>>,
     sessions: Mutex<Saved>,
     identity: u64,
+}
+
+impl Shared {
+    fn log_id(&self, log: Log) -> String {
+        format!("{log}@memory-{}", self.identity)
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -111,7 +117,7 @@ impl Queue for Memory {
         let cell = shared.logs.cell(log);
         let (number, cursor) = cell.lock().take_over();
         cell.wake.notify_waiters();
-        let log_id = format!("{log}@memory-{}", shared.identity);
+        let log_id = shared.log_id(log);
         Ok(MemoryConsumer { memory: self.clone(), log, log_id, number, cursor })
     }
 
@@ -126,6 +132,11 @@ impl Queue for Memory {
 
     async fn counts(&self, log: Log) -> Result<Counts, QueueError> {
         Ok(self.open()?.logs.cell(log).lock().counts())
+    }
+
+    async fn progress(&self, log: Log) -> Result<Progress, QueueError> {
+        let shared = self.open()?;
+        Ok(shared.logs.cell(log).lock().progress(shared.log_id(log)))
     }
 
     async fn forget_dead(&self, positions: &[u64]) -> Result<(), QueueError> {
@@ -250,6 +261,12 @@ impl Store for Memory {
             .map(|(key, _)| key)
             .filter(|key| product.is_none_or(|product| key.product == *product));
         Ok(page(wanted.take(count_max.saturating_add(1)).cloned().collect(), count_max))
+    }
+
+    async fn erase(&self, devices: &[DeviceKey]) -> Result<(), StoreError> {
+        let mut records = lock(&self.open_store()?.records);
+        devices.iter().for_each(|device| drop(records.remove(device)));
+        Ok(())
     }
 
     async fn promise(&self) -> Promise {

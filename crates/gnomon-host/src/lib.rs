@@ -7,6 +7,7 @@ pub mod downlink;
 pub mod driver;
 pub mod function;
 pub mod port;
+pub mod replay;
 pub mod runner;
 pub mod share;
 pub mod stats;

@@ -189,7 +189,7 @@ impl Settings {
             .merge(Serialized::default("broker_group", "gnomon"))
             .merge(Serialized::default("replicas", 1))
             .merge(Serialized::default("kept_days", 7))
-            .merge(Serialized::default("kept_mib", 512))
+            .merge(Serialized::default("kept_mib", 256))
             .merge(Serialized::default("partitions", 4));
         if file.is_file() {
             figment = figment.merge(Toml::file_exact(file));

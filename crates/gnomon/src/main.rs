@@ -1,9 +1,12 @@
-//! The command line: run, check, device, dead, stats, simulate.
+//! The command line: run, check, device, dead, stats, backup, restore, rebuild, simulate.
 
+mod backup;
 mod check;
 mod dead;
 mod gauges;
 mod publisher;
+mod rebuild;
+mod records;
 mod remote;
 mod run;
 mod simulate;
@@ -43,6 +46,12 @@ enum Verb {
     },
     /// Show what each log received and what became of it, and what a power cut would cost.
     Stats(stats::Ask),
+    /// Write records, sessions, models and rules into one file.
+    Backup(backup::Backup),
+    /// Put back what `gnomon backup` wrote.
+    Restore(backup::Restore),
+    /// Make the records again from what the queue still has.
+    Rebuild(rebuild::Rebuild),
     /// Play a time series from a CSV file as one device, over MQTT.
     Simulate(simulate::Simulate),
 }
@@ -54,6 +63,9 @@ fn main() -> ExitCode {
         Verb::Device { verb } => remote::device(&verb),
         Verb::Dead { verb } => dead::dead(&verb),
         Verb::Stats(ask) => stats::stats(&ask),
+        Verb::Backup(asked) => backup::backup(&asked),
+        Verb::Restore(asked) => backup::restore(&asked),
+        Verb::Rebuild(asked) => rebuild::rebuild(&asked),
         Verb::Simulate(simulate) => simulate::simulate(&simulate),
     })
 }

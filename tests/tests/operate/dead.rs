@@ -2,15 +2,14 @@
 
 use gnomon_tests::server::{Options, Server};
 
-use crate::world::{Device, Remote, document, refused, sum, told, wait_for_rest};
+use crate::world::{Device, Remote, document, refused, sum, told};
 
 fn drop_letters(server: &Server) {
     let mut device = Device::connect(server, "room-1");
     for number in 0..5 {
         device.report(&format!("no json {number}"));
     }
-    drop(device);
-    wait_for_rest(server);
+    device.leave(server);
     let http = server.http().to_string();
     let said = told(&["dead", "drop", "2", "4", "--http", &http]);
     assert_eq!(said, "2  dropped\n4  dropped\n");

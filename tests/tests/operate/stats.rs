@@ -6,9 +6,7 @@ use gnomon_tests::http;
 use gnomon_tests::server::{Options, Server};
 use serde_json::Value;
 
-use crate::world::{
-    Device, Remote, document, free_port, sum, told, wait_for_rest, wait_for_temperature,
-};
+use crate::world::{Device, Remote, document, free_port, sum, told, wait_for_temperature};
 
 /// Three good reports and two bad ones.
 fn load(server: &Server) {
@@ -18,8 +16,7 @@ fn load(server: &Server) {
     }
     device.report("{\"temperature\": 3.5}");
     wait_for_temperature(server, "room-1", 3.5);
-    drop(device);
-    wait_for_rest(server);
+    device.leave(server);
 }
 
 #[track_caller]
@@ -63,7 +60,8 @@ fn the_books_of_an_embedded_store_balance_running_and_stopped() {
 fn the_books_of_nats_and_redis_balance_and_the_servers_settings_are_told() {
     let (monitor, folder) = (free_port().to_string(), tempfile::tempdir().expect("a folder"));
     let config = folder.path().join("nats.conf");
-    fs::write(&config, "jetstream { sync_interval: always }\n").expect("it can be written");
+    fs::write(&config, "jetstream { sync_interval: always, max_file_store: 1TB }\n")
+        .expect("it can be written");
     let config = config.display().to_string();
     let remote = Remote::start(&["-m", &monitor, "-c", &config], &[]);
     let server = remote.server(&[]);

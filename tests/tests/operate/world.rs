@@ -104,8 +104,13 @@ pub(crate) struct Device {
 
 impl Device {
     pub(crate) fn connect(server: &Server, name: &str) -> Self {
-        let connect =
-            Connect { version: Version::V5, client: name, user: None, session: Session::Clean };
+        let user = format!("coldroom/{name}");
+        let connect = Connect {
+            version: Version::V5,
+            client: name,
+            user: Some(&user),
+            session: Session::Clean,
+        };
         let (client, _) = Client::connect(server.mqtt(), connect).expect("the server accepts");
         Self { client, name: name.to_owned() }
     }
@@ -125,6 +130,16 @@ impl Device {
                 return;
             }
         }
+    }
+}
+
+impl Device {
+    /// Goes away, and waits until that is known.
+    pub(crate) fn leave(self, server: &Server) {
+        let url = server.url(&format!("/v1/devices/coldroom/{}", self.name));
+        drop(self);
+        http::get_until(&url, SOON, |device| device["presence"]["online"] == false);
+        wait_for_rest(server);
     }
 }
 

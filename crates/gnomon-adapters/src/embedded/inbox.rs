@@ -46,6 +46,12 @@ pub(super) struct Forget {
     pub(super) reply: oneshot::Sender<Result<(), QueueError>>,
 }
 
+/// Keys of records to remove from the tree, after everything durable is folded into it.
+pub(super) struct Erase {
+    pub(super) keys: Vec<String>,
+    pub(super) reply: oneshot::Sender<Result<(), Failure>>,
+}
+
 /// Asks that everything durable be folded into the tree.
 pub(super) type Fold = oneshot::Sender<Result<(), Failure>>;
 
@@ -57,11 +63,12 @@ pub(super) struct Batch {
     pub(super) changes: Vec<Change>,
     pub(super) forgets: Vec<Forget>,
     pub(super) folds: Vec<Fold>,
+    pub(super) erases: Vec<Erase>,
 }
 
 impl Batch {
     pub(super) fn len(&self) -> usize {
-        let forgets = self.forgets.len();
+        let forgets = self.forgets.len() + self.erases.len();
         self.appends.len() + self.commits.len() + self.changes.len() + forgets + self.folds.len()
     }
 
@@ -78,6 +85,9 @@ impl Batch {
         }
         for one in self.forgets {
             let _ = one.reply.send(Err(failure.queue()));
+        }
+        for one in self.erases {
+            let _ = one.reply.send(Err(failure.clone()));
         }
         for one in self.folds {
             let _ = one.send(Err(failure.clone()));
@@ -180,6 +190,10 @@ impl Inbox {
 
     pub(super) fn forget(&self, forget: Forget) -> Result<(), Refused> {
         self.send(|batch| batch.forgets.push(forget))
+    }
+
+    pub(super) fn erase(&self, erase: Erase) -> Result<(), Refused> {
+        self.send(|batch| batch.erases.push(erase))
     }
 
     pub(super) fn fold(&self, fold: Fold) -> Result<(), Refused> {

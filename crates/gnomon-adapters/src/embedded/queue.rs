@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gnomon_host::port::{
-    Consumer, Counts, Delivery, Keeping, Log, Message, Promise, Queue, QueueError, Stream,
+    Consumer, Counts, Delivery, Keeping, Log, Message, Progress, Promise, Queue, QueueError, Stream,
 };
 use redb::ReadTransaction;
 use tokio::sync::oneshot;
@@ -47,7 +47,7 @@ impl Queue for Embedded {
         let cell = core.logs.cell(log);
         let (number, cursor) = cell.lock().take_over();
         cell.wake.notify_waiters();
-        let log_id = format!("{log}@{}", core.file.identity());
+        let log_id = core.log_id(log);
         Ok(EmbeddedConsumer { life: Arc::clone(&self.life), log, log_id, number, cursor })
     }
 
@@ -81,6 +81,14 @@ impl Queue for Embedded {
             return Err(QueueError::Closed);
         }
         Ok(self.core().logs.cell(log).lock().counts())
+    }
+
+    async fn progress(&self, log: Log) -> Result<Progress, QueueError> {
+        let core = self.core();
+        if core.is_closed() {
+            return Err(QueueError::Closed);
+        }
+        Ok(core.logs.cell(log).lock().progress(core.log_id(log)))
     }
 
     async fn forget_dead(&self, positions: &[u64]) -> Result<(), QueueError> {
@@ -230,6 +238,10 @@ async fn read_blocking(
 }
 
 impl Core {
+    fn log_id(&self, log: Log) -> String {
+        format!("{log}@{}", self.file.identity())
+    }
+
     /// Up to `count_max` messages of `from..=last`, as far as the file holds them.
     fn read_rows(
         &self,

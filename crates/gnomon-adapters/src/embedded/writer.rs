@@ -10,7 +10,7 @@ use gnomon_host::port::{Committed, QueueError};
 use tokio::sync::oneshot;
 
 use super::error::Failure;
-use super::file::number;
+use super::file::{RECORDS, number};
 use super::inbox::{Batch, Commit, Fold, RecordRow, Work};
 use super::journal::Journal;
 use super::store::revision;
@@ -94,6 +94,7 @@ impl Writer {
 
     fn write(&mut self, mut batch: Batch) {
         let folds = std::mem::take(&mut batch.folds);
+        let erases = std::mem::take(&mut batch.erases);
         match self.transact(&mut batch) {
             Ok(answers) => self.answer(batch, answers),
             Err(failure) => {
@@ -103,6 +104,26 @@ impl Writer {
             }
         }
         self.fold(folds);
+        for erase in erases {
+            let done = self.erase(&erase.keys);
+            if done.is_err() {
+                self.core.file.close();
+            }
+            let _ = erase.reply.send(done);
+        }
+    }
+
+    /// Removes records from the tree, which has everything once all is folded.
+    fn erase(&mut self, keys: &[String]) -> Result<(), Failure> {
+        self.journal.fold_all(&self.core)?;
+        let transaction = self.core.file.begin()?;
+        {
+            let mut records = transaction.open_table(RECORDS)?;
+            for key in keys {
+                records.remove(&**key)?;
+            }
+        }
+        Ok(transaction.commit()?)
     }
 
     fn fold(&mut self, folds: Vec<Fold>) {

@@ -1,10 +1,17 @@
 //! What people look at in a log, and what they no longer want to see.
 
-use gnomon_host::port::{Delivery, Keeping};
+use gnomon_host::port::{Delivery, Keeping, Progress};
 
 use super::LogState;
 
 impl LogState {
+    /// How far the consumer has come.
+    pub(crate) fn progress(&self, log_id: String) -> Progress {
+        let floor = self.marks.floor;
+        let above = (floor + 1..).zip(&self.above).filter(|(_, settled)| settled.is_some());
+        Progress { log_id, first: self.first(), floor, above: above.map(|(at, _)| at).collect() }
+    }
+
     pub(crate) fn keeping(&self) -> Keeping {
         self.bounds.keeping(1)
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use gnomon_host::port::Progress;
 use serde::{Deserialize, Serialize};
 
 /// Acknowledgements of one log.
@@ -46,6 +47,11 @@ impl Acks {
         let news = !self.is_acknowledged(position) && self.above.insert(position);
         self.raise();
         news
+    }
+
+    /// The same as the port tells it.
+    pub(super) fn progress(self, log_id: String, first: u64) -> Progress {
+        Progress { log_id, first, floor: self.floor, above: self.above }
     }
 
     /// Messages behind the floor of a log that holds `first..=last` without `deleted` ones, which are

@@ -69,8 +69,7 @@ impl NatsConsumer {
         forget_earlier(&stream, acks.epoch, log).await?;
         let messages = consumer.stream().max_messages_per_batch(AHEAD_MAX).heartbeat(HEARTBEAT);
         let messages = messages.messages().await.map_err(|error| fault(&error))?;
-        let created = stream.cached_info().created.unix_timestamp_nanos();
-        let log_id = format!("{log}@{created:x}");
+        let log_id = log_id(log, &stream);
         let seen = acks.floor;
         let nats = nats.clone();
         Ok(Self {
@@ -258,6 +257,12 @@ async fn claim(nats: &Nats, log: Log) -> Result<(Acks, u64), QueueError> {
             Err(error) => return Err(unavailable("claim", log, &error)),
         }
     }
+}
+
+/// Identity of a log: a stream made anew has another time of making.
+pub(super) fn log_id(log: Log, stream: &stream::Stream) -> String {
+    let created = stream.cached_info().created.unix_timestamp_nanos();
+    format!("{log}@{created:x}")
 }
 
 /// Name of the consumer that opened the log in this epoch.

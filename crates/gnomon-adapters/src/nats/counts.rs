@@ -1,11 +1,31 @@
-//! How many messages a log has seen, from two answers of the server.
+//! How many messages a log has seen, how far its consumer has come, and who consumes.
 
-use gnomon_host::port::{Counts, Log, QueueError};
+use futures_util::StreamExt;
+use gnomon_host::port::{Counts, Log, Progress, QueueError};
 
-use super::Nats;
+use super::{Nats, absent, subject};
 use crate::bounds::Retention;
 
 impl Nats {
+    pub(super) async fn read_progress(&self, log: Log) -> Result<Progress, QueueError> {
+        let (acks, _) = self.acks(log).await?;
+        let stream = self.stream(log).await?;
+        let first = stream.cached_info().state.first_sequence.max(1);
+        Ok(acks.progress(super::consumer::log_id(log, &stream), first))
+    }
+
+    /// Members of a group that were there in the last few seconds.
+    pub(super) async fn members(&self, group: &str) -> Result<Vec<String>, QueueError> {
+        let fault = |error: &dyn std::error::Error| absent("attend", group, error);
+        let mut keys = self.shared.workers.keys().await.map_err(|error| fault(&error))?;
+        let mut members = Vec::new();
+        while let Some(key) = keys.next().await {
+            let key = key.map_err(|error| fault(&error))?;
+            members.extend(subject::member(group, &key).map(str::to_owned));
+        }
+        Ok(members)
+    }
+
     pub(super) async fn count_steadily(&self, log: Log) -> Result<Counts, QueueError> {
         // Two answers of the server, between which the log may have moved: asked again if they do not
         // fit each other.

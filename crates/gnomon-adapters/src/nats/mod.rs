@@ -32,7 +32,7 @@ use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::{self, kv, stream};
 use futures_util::StreamExt;
 use gnomon_host::port::{
-    Class, Counts, Delivery, Keeping, Log, Message, Promise, Queue, QueueError, Stream,
+    Class, Counts, Delivery, Keeping, Log, Message, Progress, Promise, Queue, QueueError, Stream,
 };
 use gnomon_model::DeviceKey;
 use tokio_util::sync::CancellationToken;
@@ -304,6 +304,15 @@ impl Queue for Nats {
         self.count_steadily(log).await
     }
 
+    async fn progress(&self, log: Log) -> Result<Progress, QueueError> {
+        self.read_progress(log).await
+    }
+
+    async fn roster(&self, group: &str) -> Result<Vec<String>, QueueError> {
+        self.open_context()?;
+        self.members(group).await
+    }
+
     async fn forget_dead(&self, positions: &[u64]) -> Result<(), QueueError> {
         self.delete_dead(positions).await
     }
@@ -323,13 +332,7 @@ impl Queue for Nats {
         let fault = |error: &dyn std::error::Error| absent("attend", group, error);
         let key = subject::worker(group, member);
         workers.put(&key, bytes::Bytes::new()).await.map_err(|error| fault(&error))?;
-        let mut keys = workers.keys().await.map_err(|error| fault(&error))?;
-        let mut members = Vec::new();
-        while let Some(key) = keys.next().await {
-            let key = key.map_err(|error| fault(&error))?;
-            members.extend(subject::member(group, &key).map(str::to_owned));
-        }
-        Ok(members)
+        self.members(group).await
     }
 
     async fn leave(&self, group: &str, member: &str) -> Result<(), QueueError> {

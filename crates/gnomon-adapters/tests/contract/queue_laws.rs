@@ -262,6 +262,26 @@ pub(crate) async fn what_is_buried_is_acknowledged_and_counted_as_dead<K: Kind<P
     assert_eq!(ids(&pull(&mut consumer, 2).await), ["7", "9"]);
 }
 
+pub(crate) async fn progress_tells_what_is_acknowledged_and_takes_nothing_over<
+    K: Kind<Port: Queue>,
+>() {
+    let kind = K::fresh(wide()).await;
+    let queue = kind.port();
+    let progress = queue.progress(LOG).await.unwrap();
+    assert_eq!((progress.first, progress.floor, progress.last()), (1, 0, 0));
+    queue.append(messages(LOG, 0..10)).await.unwrap();
+    let mut consumer = queue.consume(LOG).await.unwrap();
+    consumer.acknowledge(&[1, 2, 4]).await.unwrap();
+    consumer.bury(&[7]).await.unwrap();
+    let progress = queue.progress(LOG).await.unwrap();
+    assert_eq!((progress.first, progress.floor, progress.last()), (1, 2, 7));
+    let acknowledged: Vec<u64> = (1..=10).filter(|at| progress.is_acknowledged(*at)).collect();
+    assert_eq!(acknowledged, [1, 2, 4, 7]);
+    assert_eq!(progress.log_id, consumer.log_id());
+    consumer.acknowledge(&[3]).await.unwrap();
+    assert_eq!(queue.progress(LOG).await.unwrap().floor, 4);
+}
+
 pub(crate) async fn forgotten_dead_letters_are_no_longer_read<K: Kind<Port: Queue>>() {
     let kind = K::fresh(wide()).await;
     let queue = kind.port();

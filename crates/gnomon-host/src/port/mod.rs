@@ -9,7 +9,7 @@ pub mod store;
 
 pub use promise::Promise;
 pub use queue::{
-    Class, Consumer, Counts, Delivery, Keeping, Log, Message, Queue, QueueError, Stream,
+    Class, Consumer, Counts, Delivery, Keeping, Log, Message, Progress, Queue, QueueError, Stream,
 };
 pub use sessions::{SavedSession, SessionChange, Sessions};
 pub use store::{Committed, Page, Store, StoreError, Stored, Write};

@@ -1,5 +1,6 @@
 //! The queue: named logs, appended durably, consumed in order with acknowledgements.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
 use std::time::Duration;
@@ -168,6 +169,33 @@ impl Counts {
     }
 }
 
+/// How far a log's consumer has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// Identity of the log, as its consumer tells it.
+    pub log_id: String,
+    /// Oldest position that is held; one past the last when none is.
+    pub first: u64,
+    /// Everything up to here is acknowledged or dropped.
+    pub floor: u64,
+    /// Acknowledged beyond that.
+    pub above: BTreeSet<u64>,
+}
+
+impl Progress {
+    /// Whether the position is acknowledged.
+    #[must_use]
+    pub fn is_acknowledged(&self, position: u64) -> bool {
+        position <= self.floor || self.above.contains(&position)
+    }
+
+    /// The last position that is acknowledged; 0 when none is.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.above.last().copied().unwrap_or(self.floor)
+    }
+}
+
 /// What a log keeps of what it need not keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keeping {
@@ -252,6 +280,26 @@ pub trait Queue: Clone + Send + Sync + 'static {
     /// # Errors
     /// The queue is unavailable or closed.
     fn counts(&self, log: Log) -> impl Future<Output = Result<Counts, QueueError>> + Send;
+
+    /// How far a log's consumer has come, without taking the log over.
+    ///
+    /// # Errors
+    /// The queue is unavailable or closed.
+    fn progress(&self, log: Log) -> impl Future<Output = Result<Progress, QueueError>> + Send {
+        async move {
+            let reason = format!("this queue does not tell how far {log} has come");
+            Err(QueueError::Unavailable { reason })
+        }
+    }
+
+    /// The members of a group of workers that are there, without joining them. A queue that only one
+    /// process can open has none but that one.
+    ///
+    /// # Errors
+    /// The queue is unavailable or closed.
+    fn roster(&self, _group: &str) -> impl Future<Output = Result<Vec<String>, QueueError>> + Send {
+        async { Ok(Vec::new()) }
+    }
 
     /// Forgets dead letters for good: they are no longer read, the others are. Counts of what was
     /// appended stay. A position that holds no letter is passed over.

@@ -102,6 +102,15 @@ pub trait Store: Clone + Send + Sync + 'static {
         count_max: usize,
     ) -> impl Future<Output = Result<Page, StoreError>> + Send;
 
+    /// Removes the records of the devices for good, also from listings; returns once that is durable.
+    /// Only while nobody works on them: a worker that remembers one would write it again.
+    ///
+    /// # Errors
+    /// The store is unavailable or closed; some may be removed.
+    fn erase(&self, _devices: &[DeviceKey]) -> impl Future<Output = Result<(), StoreError>> + Send {
+        async { Err(StoreError::Unavailable { reason: "this store cannot erase".to_owned() }) }
+    }
+
     /// What the server behind it does to keep records, and what a power cut would cost.
     fn promise(&self) -> impl Future<Output = Promise> + Send {
         async { Promise::unknown() }
