@@ -116,7 +116,7 @@ fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
@@ -128,7 +128,7 @@ fn grouped(number: u64) -> String {
 fn age(ms: u64) -> String {
     const UNITS: [(u64, &str); 4] =
         [(86_400_000, "days"), (3_600_000, "hours"), (60_000, "minutes"), (1_000, "seconds")];
-    let fits = UNITS.iter().find(|(unit, _)| ms >= *unit && ms % unit == 0);
+    let fits = UNITS.iter().find(|(unit, _)| ms >= *unit && ms.is_multiple_of(*unit));
     fits.map_or_else(|| format!("{ms} ms"), |(unit, name)| format!("{} {name}", ms / unit))
 }
 
