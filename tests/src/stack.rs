@@ -76,6 +76,13 @@ impl Kind {
             Self::Mosquitto => vec!["-v"],
         };
         let mut words: Vec<String> = own.into_iter().map(str::to_owned).collect();
+        if self == Self::Nats {
+            // Streams reserve their room when they are made, and a test fills none of them.
+            let file = dir.join("nats.conf");
+            fs::write(&file, "jetstream { max_file_store: 1TB }\n")
+                .expect("a temporary folder can be written");
+            words.extend(["-c".into(), file.display().to_string()]);
+        }
         if self == Self::Mosquitto {
             let file = dir.join("mosquitto.conf");
             let lines = format!(

@@ -3,7 +3,14 @@
 //! Invariants: a message is known by its id for as long as its log keeps it, so these bounds are the
 //! de-duplication window, and no clock is part of it.
 
-use gnomon_host::port::Stream;
+use std::time::Duration;
+
+use gnomon_host::port::{Class, Keeping, Stream};
+
+/// Messages that a replayable log keeps at most; age and bytes come first.
+const REPLAYABLE_MAX: u64 = 50_000_000;
+/// Bytes of commands that may be pending in a replayable log: a server sets the room aside at once.
+const COMMANDS_PENDING_BYTES_MAX: u64 = 64 << 20;
 
 /// What a log drops when it holds more than it keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +34,11 @@ pub struct LogBounds {
     /// Messages that stay although they may be dropped, for inspection and de-duplication. Up to a
     /// sixteenth more stay for a while, since dropping a few at a time costs too much.
     pub kept_messages: u64,
-    /// Bytes of them at most; the lower of the two counts.
+    /// Bytes of them at most; the lowest of the three counts.
     pub kept_bytes: u64,
+    /// Age up to which they stay, where the queue knows how old a message is: NATS does, the embedded
+    /// one does not. None when age does not matter.
+    pub kept_age: Option<Duration>,
 }
 
 impl LogBounds {
@@ -41,6 +51,7 @@ impl LogBounds {
             pending_bytes_max: 512 << 20,
             kept_messages,
             kept_bytes,
+            kept_age: None,
         }
     }
 
@@ -53,7 +64,21 @@ impl LogBounds {
             pending_bytes_max: u64::MAX,
             kept_messages,
             kept_bytes,
+            kept_age: None,
         }
+    }
+
+    /// The same bounds, and what is acknowledged goes when it is older than this.
+    #[must_use]
+    pub const fn for_at_most(self, kept_age: Duration) -> Self {
+        Self { kept_age: Some(kept_age), ..self }
+    }
+
+    /// What a log with these bounds keeps, in `copies` copies.
+    #[must_use]
+    pub const fn keeping(&self, copies: usize) -> Keeping {
+        let Self { kept_age, kept_messages, kept_bytes, .. } = *self;
+        Keeping { copies, age: kept_age, messages: kept_messages, bytes: kept_bytes }
     }
 }
 
@@ -88,6 +113,35 @@ impl QueueBounds {
             downlink: bounds,
             answers: newest,
             dead: newest,
+        }
+    }
+
+    /// Bounds by durability class, for a queue that is there to be replayed: acknowledged messages
+    /// stay for `age`, up to `bytes` in each telemetry log and a quarter of that in each log of
+    /// commands.
+    ///
+    /// | class | streams | pending | kept |
+    /// |---|---|---|---|
+    /// | telemetry | telemetry | 500,000, 512 MiB | `age`, `bytes` |
+    /// | commands | shadow, calls, downlink | 500,000, 64 MiB | `age`, a quarter of `bytes` |
+    /// | events | answers, dead | never full | the newest |
+    #[must_use]
+    pub fn replayable(age: Duration, bytes: u64) -> Self {
+        let of = |stream: Stream| match stream.class() {
+            Class::Telemetry => LogBounds::consumed(REPLAYABLE_MAX, bytes).for_at_most(age),
+            Class::Commands => LogBounds {
+                pending_bytes_max: COMMANDS_PENDING_BYTES_MAX,
+                ..LogBounds::consumed(REPLAYABLE_MAX, bytes / 4).for_at_most(age)
+            },
+            Class::Events => Self::default().of(stream),
+        };
+        Self {
+            telemetry: of(Stream::Telemetry),
+            shadow: of(Stream::Shadow),
+            calls: of(Stream::Calls),
+            downlink: of(Stream::Downlink),
+            answers: of(Stream::Answers),
+            dead: of(Stream::Dead),
         }
     }
 

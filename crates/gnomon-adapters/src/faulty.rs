@@ -9,8 +9,15 @@ mod store;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use gnomon_host::port::{Consumer, Counts, Delivery, Log, Message, Queue, QueueError, StoreError};
+use gnomon_host::port::{
+    Counts, Delivery, Keeping, Log, Message, Progress, Promise, Queue, QueueError, StoreError,
+    Stream,
+};
 use tokio::sync::Notify;
+
+mod consumer;
+
+pub use self::consumer::FaultyConsumer;
 
 /// A call of one of the ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,6 +30,8 @@ pub enum Operation {
     Read,
     /// [`Queue::counts`].
     Counts,
+    /// [`Queue::forget_dead`].
+    Forget,
     /// [`Consumer::pull`].
     Pull,
     /// [`Consumer::acknowledge`].
@@ -266,7 +275,7 @@ impl<T> Faulty<T> {
 
 impl<T> Faulty<T> {
     fn consumer<C>(&self, inner: C) -> FaultyConsumer<C> {
-        FaultyConsumer { inner, plan: self.plan.clone(), late: Vec::new() }
+        FaultyConsumer::new(inner, self.plan.clone())
     }
 }
 
@@ -338,43 +347,21 @@ impl<T: Queue> Queue for Faulty<T> {
         self.plan.read(Operation::Counts, queue_error(Operation::Counts)).await?;
         self.inner.counts(log).await
     }
-}
 
-/// Consumer of a [`Faulty`] queue.
-pub struct FaultyConsumer<C> {
-    inner: C,
-    plan: Plan,
-    /// Taken and not yet done.
-    late: Vec<u64>,
-}
-
-impl<C: Consumer> Consumer for FaultyConsumer<C> {
-    fn log_id(&self) -> &str {
-        self.inner.log_id()
+    async fn progress(&self, log: Log) -> Result<Progress, QueueError> {
+        self.inner.progress(log).await
     }
 
-    async fn pull(&mut self, count_max: usize) -> Result<Vec<Delivery>, QueueError> {
-        self.plan.read(Operation::Pull, queue_error(Operation::Pull)).await?;
-        self.inner.pull(count_max).await
+    async fn forget_dead(&self, positions: &[u64]) -> Result<(), QueueError> {
+        self.plan.read(Operation::Forget, queue_error(Operation::Forget)).await?;
+        self.inner.forget_dead(positions).await
     }
 
-    async fn acknowledge(&mut self, positions: &[u64]) -> Result<(), QueueError> {
-        let fault = self.plan.meet(Operation::Acknowledge).await;
-        match fault {
-            Some(Fault::Before | Fault::Full | Fault::Conflict) => {
-                Err(queue_error(Operation::Acknowledge))
-            }
-            Some(Fault::Late) => {
-                self.late.extend_from_slice(positions);
-                Ok(())
-            }
-            None | Some(Fault::After | Fault::Hold) => {
-                let mut all = std::mem::take(&mut self.late);
-                all.extend_from_slice(positions);
-                self.inner.acknowledge(&all).await?;
-                let failed = fault == Some(Fault::After);
-                if failed { Err(queue_error(Operation::Acknowledge)) } else { Ok(()) }
-            }
-        }
+    async fn promise(&self) -> Promise {
+        self.inner.promise().await
+    }
+
+    fn keeping(&self, stream: Stream) -> Option<Keeping> {
+        self.inner.keeping(stream)
     }
 }

@@ -6,6 +6,7 @@
 pub mod bounds;
 pub mod embedded;
 pub mod faulty;
+mod held;
 mod log;
 mod logs;
 pub mod memory;

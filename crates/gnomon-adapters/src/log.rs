@@ -5,43 +5,21 @@
 //! is invisible to consumers and readers.
 //! Never: IO, a clock, an async function.
 
-use std::collections::{HashSet, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::hash::BuildHasherDefault;
 
 use gnomon_host::port::{Counts, Delivery};
 
 use crate::bounds::{LogBounds, Retention};
+use crate::held::{Held, PassThrough};
 
-/// Hasher for keys that are hashes already: passes on their low half.
-#[derive(Default)]
-pub(crate) struct PassThrough(u64);
+mod look;
 
-impl Hasher for PassThrough {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
-    }
-
-    fn write_u128(&mut self, hash: u128) {
-        self.0 = hash as u64;
-    }
-}
-
-/// What is remembered of each message that the log holds.
-#[derive(Debug, Clone, Copy)]
-struct Held {
-    /// Both halves of the id's hash; as halves, so that this takes 24 bytes and not 32.
-    hash: [u64; 2],
-    bytes: u32,
-}
-
-impl Held {
-    fn hash(self) -> u128 {
-        u128::from(self.hash[0]) << 64 | u128::from(self.hash[1])
-    }
+/// What became of an acknowledged message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Settled {
+    Applied,
+    Dead,
 }
 
 /// A message on its way into a log.
@@ -69,6 +47,8 @@ pub(crate) struct Marks {
     pub(crate) floor: u64,
     /// Messages dropped by retention before they were acknowledged.
     pub(crate) dropped: u64,
+    /// Of those up to the floor, the acknowledged ones that can never be applied.
+    pub(crate) dead: u64,
 }
 
 /// Where the next delivery comes from.
@@ -97,9 +77,11 @@ pub(crate) struct LogState {
     keep: Tail,
     marks: Marks,
     published: u64,
-    /// Acknowledged or not, of `floor + 1 ..`.
-    above: VecDeque<bool>,
+    /// What is settled of `floor + 1 ..`.
+    above: VecDeque<Option<Settled>>,
     above_count: u64,
+    /// How many of those are dead.
+    above_dead: u64,
     held: VecDeque<Held>,
     held_bytes: u64,
     pending_bytes: u64,
@@ -109,6 +91,8 @@ pub(crate) struct LogState {
     /// Up to here the file can be read, so that the tail may let go.
     folded: u64,
     consumer: u64,
+    /// Positions that are held and were given up: nobody reads them any more.
+    given_up: BTreeSet<u64>,
 }
 
 impl LogState {
@@ -120,6 +104,7 @@ impl LogState {
             published: 0,
             above: VecDeque::new(),
             above_count: 0,
+            above_dead: 0,
             held: VecDeque::new(),
             held_bytes: 0,
             pending_bytes: 0,
@@ -128,6 +113,7 @@ impl LogState {
             tail_bytes: 0,
             folded: 0,
             consumer: 0,
+            given_up: BTreeSet::new(),
         }
     }
 
@@ -137,7 +123,10 @@ impl LogState {
 
     pub(crate) fn counts(&self) -> Counts {
         let acknowledged = self.marks.floor - self.marks.dropped + self.above_count;
-        Counts { appended: self.published, acknowledged }
+        let given_up = self.given_up.len() as u64;
+        let pending = self.published - self.marks.floor - self.above_count - given_up;
+        let dead = self.marks.dead + self.above_dead;
+        Counts { appended: self.published, acknowledged, dead, pending }
     }
 
     /// Oldest position held; one past the last when none is.
@@ -211,6 +200,7 @@ impl LogState {
         self.marks.appended = self.marks.appended.max(marks.appended);
         self.raise_floor_to(marks.floor);
         self.marks.dropped = self.marks.dropped.max(marks.dropped);
+        self.marks.dead = self.marks.dead.max(marks.dead);
         (self.published, self.folded) = (self.marks.appended, self.marks.appended);
         let start = self.first();
         let pending = (start..).zip(&self.held).filter(|(at, _)| !self.is_acknowledged(*at));
@@ -222,14 +212,23 @@ impl LogState {
         self.held.clear();
         self.known.clear();
         self.tail.clear();
+        self.given_up.clear();
         self.marks.appended = self.marks.floor;
         (self.held_bytes, self.tail_bytes, self.pending_bytes) = (0, 0, 0);
     }
 
     /// Raises the floor to at least this, and over all that is acknowledged right above it.
     fn raise_floor_to(&mut self, floor: u64) {
-        while self.marks.floor < floor || self.above.front() == Some(&true) {
-            self.above_count -= u64::from(self.above.pop_front().unwrap_or(false));
+        while self.marks.floor < floor || self.above.front().is_some_and(Option::is_some) {
+            match self.above.pop_front().flatten() {
+                None => {}
+                Some(Settled::Applied) => self.above_count -= 1,
+                Some(Settled::Dead) => {
+                    self.above_count -= 1;
+                    self.above_dead -= 1;
+                    self.marks.dead += 1;
+                }
+            }
             self.marks.floor += 1;
         }
     }
@@ -310,23 +309,15 @@ impl LogState {
 
     /// Whether the position is acknowledged or dropped.
     pub(crate) fn is_acknowledged(&self, position: u64) -> bool {
-        position <= self.marks.floor
-            || self.above.get((position - self.marks.floor - 1) as usize).copied().unwrap_or(false)
-    }
-
-    /// Up to `count_max` messages from `position` on, acknowledged or not, of those in memory.
-    pub(crate) fn read(&self, position: u64, count_max: usize) -> Vec<Delivery> {
-        let tail_first = self.tail_first();
-        let skip = position.saturating_sub(tail_first).min(self.tail.len() as u64) as usize;
-        let seen = self.tail.range(skip..).take_while(|one| one.position <= self.published);
-        seen.take(count_max).cloned().collect()
+        let above = |floor| self.above.get((position - floor - 1) as usize);
+        position <= self.marks.floor || above(self.marks.floor).is_some_and(Option::is_some)
     }
 
     /// Acknowledges; whether that changed anything.
-    pub(crate) fn acknowledge(&mut self, positions: &[u64]) -> bool {
+    pub(crate) fn acknowledge(&mut self, positions: &[u64], settled: Settled) -> bool {
         let mut changed = false;
         for position in positions {
-            changed |= self.acknowledge_one(*position);
+            changed |= self.acknowledge_one(*position, settled);
         }
         if changed {
             self.shorten_tail();
@@ -334,16 +325,17 @@ impl LogState {
         changed
     }
 
-    fn acknowledge_one(&mut self, position: u64) -> bool {
+    fn acknowledge_one(&mut self, position: u64, settled: Settled) -> bool {
         if position > self.published || self.is_acknowledged(position) {
             return false;
         }
         let index = (position - self.marks.floor - 1) as usize;
         if self.above.len() <= index {
-            self.above.resize(index + 1, false);
+            self.above.resize(index + 1, None);
         }
-        self.above[index] = true;
+        self.above[index] = Some(settled);
         self.above_count += 1;
+        self.above_dead += u64::from(settled == Settled::Dead);
         let first = self.first();
         if position >= first {
             self.pending_bytes -= u64::from(self.held[(position - first) as usize].bytes);
@@ -390,6 +382,7 @@ impl LogState {
                 self.pop_tail();
             }
         }
+        self.given_up = self.given_up.split_off(&(last + 1));
         self.raise_floor_to(last);
     }
 }

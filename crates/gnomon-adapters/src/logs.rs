@@ -4,12 +4,14 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use gnomon_host::port::{Log, Message, QueueError, Stream};
+use gnomon_host::port::{Keeping, Log, Message, QueueError, Stream};
 use tokio::sync::Notify;
 
 use crate::bounds::QueueBounds;
 use crate::log::{Entry, LogState, Tail};
 
+/// Where dead letters stand.
+pub(crate) const DEAD: Log = Log { stream: Stream::Dead, partition: 0 };
 const PARTITIONED: [Stream; 3] = [Stream::Telemetry, Stream::Shadow, Stream::Calls];
 const SINGLE: [Stream; 3] = [Stream::Downlink, Stream::Answers, Stream::Dead];
 
@@ -95,6 +97,11 @@ impl Logs {
         };
         assert!(usize::from(log.partition) < width, "log {log} is outside of {width} partitions");
         block + usize::from(log.partition)
+    }
+
+    /// What each log of a stream keeps.
+    pub(crate) fn keeping(&self, stream: Stream) -> Keeping {
+        self.cell(Log { stream, partition: 0 }).lock().keeping()
     }
 
     pub(crate) fn cell(&self, log: Log) -> &Cell {

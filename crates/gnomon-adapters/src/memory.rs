@@ -9,14 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use gnomon_host::port::{
-    Committed, Consumer, Counts, Delivery, Log, Message, Page, Queue, QueueError, SavedSession,
-    SessionChange, Sessions, Store, StoreError, Stored, Write,
+    Committed, Consumer, Counts, Delivery, Keeping, Log, Message, Page, Progress, Promise, Queue,
+    QueueError, SavedSession, SessionChange, Sessions, Store, StoreError, Stored, Stream, Write,
 };
 use gnomon_model::{DeviceKey, ProductKey};
 
 use crate::bounds::{LogBounds, QueueBounds};
-use crate::log::{Next, Tail};
-use crate::logs::{Cell, Logs};
+use crate::log::{Next, Settled, Tail};
+use crate::logs::{Cell, DEAD, Logs};
 use crate::memory::readers::Readers;
 
 /// Client to session.
@@ -46,6 +46,12 @@ struct Shared {
     /// Group and member of everybody who attends.
     members: Mutex<BTreeSet<(String, String)>>,
     identity: u64,
+}
+
+impl Shared {
+    fn log_id(&self, log: Log) -> String {
+        format!("{log}@memory-{}", self.identity)
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -96,7 +102,7 @@ impl Memory {
     }
 
     fn consumer(&self, log: Log, role: Role, cursor: u64) -> MemoryConsumer {
-        let log_id = format!("{log}@memory-{}", self.shared.identity);
+        let log_id = self.shared.log_id(log);
         MemoryConsumer { memory: self.clone(), log, log_id, role, cursor }
     }
 
@@ -106,7 +112,7 @@ impl Memory {
         let done = lock(&shared.readers).take_done(log);
         if !done.is_empty() {
             let cell = shared.logs.cell(log);
-            cell.lock().acknowledge(&done);
+            cell.lock().acknowledge(&done, Settled::Applied);
             drop_expendable(cell);
         }
         Ok(())
@@ -200,6 +206,35 @@ impl Queue for Memory {
     async fn counts(&self, log: Log) -> Result<Counts, QueueError> {
         Ok(self.open()?.logs.cell(log).lock().counts())
     }
+
+    async fn progress(&self, log: Log) -> Result<Progress, QueueError> {
+        let shared = self.open()?;
+        Ok(shared.logs.cell(log).lock().progress(shared.log_id(log)))
+    }
+
+    async fn forget_dead(&self, positions: &[u64]) -> Result<(), QueueError> {
+        let mut state = self.open()?.logs.cell(DEAD).lock();
+        let positions = state.to_give_up(positions);
+        state.give_up(&positions);
+        Ok(())
+    }
+
+    async fn promise(&self) -> Promise {
+        promise()
+    }
+
+    fn keeping(&self, stream: Stream) -> Option<Keeping> {
+        Some(self.shared.logs.keeping(stream))
+    }
+}
+
+fn promise() -> Promise {
+    Promise {
+        server: "memory".to_owned(),
+        settings: Vec::new(),
+        power_cut: "a power cut costs everything".to_owned(),
+        weak: true,
+    }
 }
 
 fn drop_expendable(cell: &Cell) {
@@ -266,6 +301,28 @@ impl MemoryConsumer {
     }
 }
 
+impl MemoryConsumer {
+    fn settle(&self, positions: &[u64], how: Settled) -> Result<(), QueueError> {
+        self.check()?;
+        let shared = self.memory.open()?;
+        let cell = shared.logs.cell(self.log);
+        match &self.role {
+            Role::One { .. } => {
+                cell.lock().acknowledge(positions, how);
+                drop_expendable(cell);
+                Ok(())
+            }
+            Role::Reader { name, .. } => {
+                let last = cell.lock().published();
+                let there = positions.iter().filter(|position| **position <= last);
+                lock(&shared.readers).acknowledge(self.log, name, there);
+                self.memory.settle(self.log)
+            }
+            Role::Follower => Ok(()),
+        }
+    }
+}
+
 impl Consumer for MemoryConsumer {
     fn log_id(&self) -> &str {
         &self.log_id
@@ -286,23 +343,11 @@ impl Consumer for MemoryConsumer {
     }
 
     async fn acknowledge(&mut self, positions: &[u64]) -> Result<(), QueueError> {
-        self.check()?;
-        let shared = self.memory.open()?;
-        let cell = shared.logs.cell(self.log);
-        match &self.role {
-            Role::One { .. } => {
-                cell.lock().acknowledge(positions);
-                drop_expendable(cell);
-                Ok(())
-            }
-            Role::Reader { name, .. } => {
-                let last = cell.lock().published();
-                let there = positions.iter().filter(|position| **position <= last);
-                lock(&shared.readers).acknowledge(self.log, name, there);
-                self.memory.settle(self.log)
-            }
-            Role::Follower => Ok(()),
-        }
+        self.settle(positions, Settled::Applied)
+    }
+
+    async fn bury(&mut self, positions: &[u64]) -> Result<(), QueueError> {
+        self.settle(positions, Settled::Dead)
     }
 }
 
@@ -330,6 +375,16 @@ impl Store for Memory {
             .map(|(key, _)| key)
             .filter(|key| product.is_none_or(|product| key.product == *product));
         Ok(page(wanted.take(count_max.saturating_add(1)).cloned().collect(), count_max))
+    }
+
+    async fn erase(&self, devices: &[DeviceKey]) -> Result<(), StoreError> {
+        let mut records = lock(&self.open_store()?.records);
+        devices.iter().for_each(|device| drop(records.remove(device)));
+        Ok(())
+    }
+
+    async fn promise(&self) -> Promise {
+        promise()
     }
 }
 
@@ -363,6 +418,12 @@ impl Session {
 }
 
 impl Sessions for Memory {
+    async fn gateways(&self) -> Result<Vec<String>, StoreError> {
+        let sessions = lock(&self.open_store()?.sessions);
+        let names: BTreeSet<_> = sessions.values().map(|session| session.gateway.clone()).collect();
+        Ok(names.into_iter().collect())
+    }
+
     async fn load_all(&self, gateway: &str) -> Result<Vec<SavedSession>, StoreError> {
         let sessions = lock(&self.open_store()?.sessions);
         let own = sessions.iter().filter(|(_, session)| session.gateway == gateway);

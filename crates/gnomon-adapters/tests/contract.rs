@@ -41,6 +41,10 @@ macro_rules! queue_contract {
             acknowledging_twice_or_what_never_was_changes_nothing
             acknowledgements_survive_a_close
             appended_is_acknowledged_plus_pending
+            what_is_buried_is_acknowledged_and_counted_as_dead
+            progress_tells_what_is_acknowledged_and_takes_nothing_over
+            forgotten_dead_letters_are_no_longer_read
+            forgotten_letters_make_room_for_none_and_are_dropped_with_the_others
             a_closed_queue_says_so
             closing_wakes_a_waiting_pull
             a_dropped_pull_loses_nothing
@@ -94,6 +98,7 @@ macro_rules! store_contract {
             no_update_is_lost_between_racing_writers
             pages_list_every_device_once_in_order
             a_listing_of_a_product_is_just_that
+            what_is_erased_never_was
             a_closed_store_says_so
         }
     };

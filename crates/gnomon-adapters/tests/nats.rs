@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gnomon_adapters::{Nats, NatsOptions};
+use gnomon_adapters::{LogBounds, Nats, NatsOptions, QueueBounds};
 use gnomon_host::port::{Consumer, Delivery, Log, Message, Queue, QueueError, Stream};
 use gnomon_tests::stack::{Kind, Part};
 use tokio::net::{TcpListener, TcpStream};
@@ -94,6 +94,56 @@ async fn what_a_cut_connection_swallows_comes_again() {
     assert!(matches!(error, QueueError::Unavailable { .. }), "{error}");
     let counts = direct.counts(LOG).await.unwrap();
     assert_eq!((counts.appended, counts.acknowledged), (COUNT, COUNT));
+}
+
+#[tokio::test]
+async fn a_message_that_somebody_removed_is_missing() {
+    let part = Part::start(Kind::Nats);
+    let queue = Nats::open(&NatsOptions::new(&part.url(), 1)).await.unwrap();
+    queue.append(messages(0..10)).await.unwrap();
+    let mut consumer = queue.consume(LOG).await.unwrap();
+    let count = pull(&mut consumer, 4).await.unwrap().len() as u64;
+    consumer.acknowledge(&(1..=count).collect::<Vec<_>>()).await.unwrap();
+    let client = async_nats::connect(&part.url()).await.unwrap();
+    let stream = async_nats::jetstream::new(client).get_stream("gnomon-telemetry-0").await.unwrap();
+    stream.delete_message(8).await.unwrap();
+    let counts = queue.counts(LOG).await.unwrap();
+    assert_eq!((counts.appended, counts.pending, counts.missing()), (10, 9 - count, 1));
+    stream.purge().sequence(10).await.unwrap();
+    assert_eq!(queue.counts(LOG).await.unwrap().missing(), 9 - count);
+}
+
+#[tokio::test]
+async fn what_is_old_goes_and_what_is_pending_stays_however_old() {
+    let part = Part::start(Kind::Nats);
+    let bounds = LogBounds::consumed(10_000, 64 << 20).for_at_most(Duration::from_millis(300));
+    let bounds = QueueBounds::uniform(bounds);
+    let options = NatsOptions { bounds, ..NatsOptions::new(&part.url(), 1) };
+    let queue = Nats::open(&options).await.unwrap();
+    queue.append(messages(0..100)).await.unwrap();
+    let mut consumer = queue.consume(LOG).await.unwrap();
+    consumer.acknowledge(&(1..=50).collect::<Vec<_>>()).await.unwrap();
+    let first = async || queue.read(LOG, 1, 1).await.unwrap()[0].position;
+    assert_eq!(first().await, 1, "nothing is old yet");
+    let (began, mut next) = (std::time::Instant::now(), 101);
+    let mut purged = None;
+    // Acknowledged ones behind the pending ones, until everything is older than is kept, twice over.
+    while purged.is_none_or(|at: Duration| began.elapsed() < at * 2) {
+        assert!(began.elapsed() < SOON, "nothing goes");
+        queue.append(messages(next..next + 1)).await.unwrap();
+        consumer.acknowledge(&[next]).await.unwrap();
+        next += 1;
+        let first = first().await;
+        assert!(first <= 51, "{first} is gone and was pending");
+        if first == 51 {
+            purged.get_or_insert(began.elapsed());
+        }
+    }
+    assert!(purged.unwrap() >= Duration::from_millis(250), "{purged:?}");
+    let counts = queue.counts(LOG).await.unwrap();
+    assert_eq!((counts.pending, counts.missing()), (50, 0));
+    let pending = pull(&mut consumer, 1).await.unwrap();
+    assert_eq!(pending[0].position, 51);
 }
 
 /// Opens the log again as soon as the connection is back.

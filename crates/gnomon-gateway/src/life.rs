@@ -192,8 +192,10 @@ async fn look<Q: Queue, S: Sessions, R: Store>(
     peers: &Peers<Q, S>,
     records: &R,
 ) -> Result<(), MoveError> {
+    // In this order: one that begins says so before it has anything.
+    let known = peers.known().await?;
     let members = peers.queue.attend(GROUP, &peers.board.process).await?;
-    let gone = peers.take_over(&members).await?;
+    let gone = peers.take_over(known, &members).await?;
     if gone.is_empty() {
         return Ok(());
     }

@@ -73,14 +73,8 @@ impl<Q: Queue, S: Sessions> Peers<Q, S> {
     /// of the client. False if that could not be done in time.
     pub(crate) async fn fetch(&self, client: &Arc<str>, clean_start: bool) -> bool {
         let begun = Instant::now();
-        let (mut pause, mut asked, mut is_rescued) = (PAUSE.0, None, false);
+        let (mut pause, mut asked) = (PAUSE.0, None);
         while begun.elapsed() < FETCH_MAX {
-            if begun.elapsed() > FETCH_MAX / 2
-                && !std::mem::replace(&mut is_rescued, true)
-                && let Err(error) = self.rescue(client).await
-            {
-                warn!(%client, error = %error, "rescue a session");
-            }
             match self.try_fetch(client, clean_start, &mut asked).await {
                 Ok(true) => return true,
                 Ok(false) => {}
@@ -122,20 +116,6 @@ impl<Q: Queue, S: Sessions> Peers<Q, S> {
             _ => *asked = Some(Some(found.gateway)),
         }
         Ok(false)
-    }
-
-    /// Takes a session from a gateway that is gone for good and had saved it with its last breath,
-    /// after others had taken over the rest.
-    async fn rescue(&self, client: &str) -> Result<(), MoveError> {
-        let Some(found) = self.sessions.find(client).await? else { return Ok(()) };
-        let readers = self.queue.readers(DOWNLINK).await?;
-        if found.gateway == self.me() || readers.contains(&reader(&found.gateway)) {
-            return Ok(());
-        }
-        info!(client, gateway = found.gateway, "rescue a session of a gateway that is gone");
-        // A session that new has everything from the place on that it was saved with.
-        let change = hand_over(&found, self.me(), None);
-        Ok(self.sessions.change(&found.gateway, change.into_iter().collect()).await?)
     }
 
     async fn claim(&self, client: &Arc<str>, clean_start: bool) -> Result<(), QueueError> {
@@ -236,32 +216,49 @@ impl<Q: Queue, S: Sessions> Peers<Q, S> {
         self.sessions.change(self.me(), vec![hand_over]).await
     }
 
-    /// Takes over the sessions of gateways that are gone, if this is the first of those that are
-    /// there. Returns the names of those whose sessions are here now.
-    pub(crate) async fn take_over(&self, members: &[String]) -> Result<Vec<String>, MoveError> {
-        let mut taken = Vec::new();
+    /// Names of all gateways that read the log or have sessions.
+    pub(crate) async fn known(&self) -> Result<Vec<String>, MoveError> {
+        let readers = self.queue.readers(DOWNLINK).await?;
+        let mut known = self.sessions.gateways().await?;
+        known.extend(readers.iter().filter_map(|reader| gateway_of(reader)).map(str::to_owned));
+        known.sort_unstable();
+        known.dedup();
+        Ok(known)
+    }
+
+    /// Takes over from those `known` before that are not there, if this is the first of the
+    /// `members`. Returns their names.
+    pub(crate) async fn take_over(
+        &self,
+        known: Vec<String>,
+        members: &[String],
+    ) -> Result<Vec<String>, MoveError> {
         if members.iter().min().is_none_or(|first| first != self.me()) {
-            return Ok(taken);
+            return Ok(Vec::new());
         }
-        for reader in self.queue.readers(DOWNLINK).await? {
-            let Some(gone) = gateway_of(&reader) else { continue };
-            if !members.iter().any(|member| member == gone) {
-                self.adopt(gone).await?;
-                taken.push(gone.to_owned());
-            }
+        let gone: Vec<_> = known.into_iter().filter(|name| !members.contains(name)).collect();
+        for name in &gone {
+            self.adopt(name).await?;
         }
-        Ok(taken)
+        Ok(gone)
     }
 
     async fn adopt(&self, gone: &str) -> Result<(), MoveError> {
         let _one_at_a_time = self.settling.lock().await;
-        let floor = self.queue.bar(DOWNLINK, &reader(gone)).await?;
-        let floor = Place { log: self.log()?, position: floor };
+        // One that has no reader saved a session with its last breath, or comes from a backup: what
+        // it has is known by each session.
+        let readers = self.queue.readers(DOWNLINK).await?;
+        let floor = if readers.contains(&reader(gone)) {
+            let position = self.queue.bar(DOWNLINK, &reader(gone)).await?;
+            Some(Place { log: self.log()?, position })
+        } else {
+            None
+        };
         let saved = self.sessions.load_all(gone).await?;
         info!(gateway = gone, sessions = saved.len(), "take over from a gateway that is gone");
         let to = self.me();
         let changes =
-            saved.iter().filter_map(|session| hand_over(session, to, Some(&floor))).collect();
+            saved.iter().filter_map(|session| hand_over(session, to, floor.as_ref())).collect();
         self.sessions.change(gone, changes).await?;
         let mut ours = self.sessions.load_all(self.me()).await?;
         ours.retain(|session| !self.has(&session.client));
@@ -269,8 +266,9 @@ impl<Q: Queue, S: Sessions> Peers<Q, S> {
     }
 
     /// Forgets a gateway whose sessions and devices were seen to.
-    pub(crate) async fn forget(&self, gone: &str) -> Result<(), QueueError> {
-        self.queue.retire(DOWNLINK, &reader(gone)).await
+    pub(crate) async fn forget(&self, gone: &str) -> Result<(), MoveError> {
+        self.queue.retire(DOWNLINK, &reader(gone)).await?;
+        Ok(self.sessions.forget_gateway(gone).await?)
     }
 }
 

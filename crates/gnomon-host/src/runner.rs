@@ -79,13 +79,18 @@ async fn settle<F: Function, S: Store, Q: Queue>(
     let mut pause = PAUSE.0;
     loop {
         let verdicts = driver.drive(&function(), source, &batch).await;
-        let settled: Vec<u64> = batch
-            .iter()
-            .zip(&verdicts)
-            .filter(|(_, verdict)| **verdict != Verdict::Retry)
-            .map(|(delivery, _)| delivery.position)
-            .collect();
-        consumer.acknowledge(&settled).await?;
+        let (mut applied, mut dead) = (Vec::with_capacity(batch.len()), Vec::new());
+        for (delivery, verdict) in batch.iter().zip(&verdicts) {
+            match verdict {
+                Verdict::Ack => applied.push(delivery.position),
+                Verdict::Dead(_) => dead.push(delivery.position),
+                Verdict::Retry => {}
+            }
+        }
+        consumer.acknowledge(&applied).await?;
+        if !dead.is_empty() {
+            consumer.bury(&dead).await?;
+        }
         let mut verdict = verdicts.iter();
         batch.retain(|_| verdict.next() == Some(&Verdict::Retry));
         if batch.is_empty() || stop.is_cancelled() {

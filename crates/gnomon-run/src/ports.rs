@@ -1,8 +1,12 @@
 //! The queue and the store that the settings name.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use gnomon_adapters::{Embedded, EmbeddedOptions, Nats, NatsOptions, Redis, RedisOptions};
+use gnomon_adapters::{
+    Embedded, EmbeddedOptions, Nats, NatsOptions, QueueBounds, Redis, RedisOptions,
+};
+use gnomon_host::port::{Promise, Queue, Store, Stream};
 use tracing::{info, warn};
 
 use crate::{Failure, Settings};
@@ -53,7 +57,9 @@ impl Ports {
                 };
                 let redis = Redis::open(&options).await;
                 let redis = redis.map_err(|error| Failure::from_error("open the store", &error))?;
-                tell_costs(&nats, &redis, settings);
+                tell("queue", &nats.promise().await);
+                tell_classes(&nats);
+                tell("store", &Store::promise(&redis).await);
                 Ok(Self::Remote(nats, redis))
             }
         }
@@ -67,23 +73,34 @@ fn nats_options(settings: &Settings, url: &str) -> NatsOptions {
         ca: settings.queue_ca.clone(),
         namespace: settings.namespace.clone(),
         replicas: settings.replicas.into(),
+        telemetry_replicas: settings.telemetry_replicas.map(usize::from),
+        monitor: settings.queue_monitor.clone(),
+        bounds: QueueBounds::replayable(
+            Duration::from_secs(u64::from(settings.kept_days) * 86_400),
+            u64::from(settings.kept_mib) << 20,
+        ),
         ..NatsOptions::new(url, settings.partitions)
     }
 }
 
-/// What a power cut of both would cost, as far as their settings tell.
-fn tell_costs(nats: &Nats, redis: &Redis, settings: &Settings) {
-    info!(
-        version = nats.server_version(),
-        replicas = settings.replicas,
-        "queue on NATS: the server syncs to disk every 2 minutes unless its sync_interval says otherwise; \
-         a power cut of all replicas costs what is not synced, a killed process costs nothing"
-    );
-    let durability = redis.durability();
-    let cost = durability.cost();
-    let version = &durability.version;
-    match (durability.appendonly.as_str(), durability.appendfsync.as_str()) {
-        ("yes", "always" | "everysec") => info!(version, "store in Redis: {cost}"),
-        _ => warn!(version, "store in Redis: {cost}"),
+/// Logs what a power cut of a server would cost.
+fn tell(what: &str, promise: &Promise) {
+    let settings = promise.settings.iter().map(|(name, value)| format!("{name} {value}"));
+    let settings = settings.collect::<Vec<_>>().join(", ");
+    let (server, cost) = (&promise.server, &promise.power_cut);
+    if promise.weak {
+        warn!(server, settings, "{what}: {cost}");
+    } else {
+        info!(server, settings, "{what}: {cost}");
+    }
+}
+
+/// Logs how the streams of each durability class are kept.
+fn tell_classes(nats: &Nats) {
+    for stream in Stream::ALL {
+        let Some(keeping) = Queue::keeping(nats, stream) else { continue };
+        let (class, copies) = (stream.class().as_str(), keeping.copies);
+        let (age, bytes, messages) = (keeping.age, keeping.bytes, keeping.messages);
+        info!(stream = stream.as_str(), class, copies, ?age, bytes, messages, "kept");
     }
 }

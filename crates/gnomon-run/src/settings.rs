@@ -16,7 +16,7 @@ use crate::Failure;
 use crate::ports::Place;
 
 /// Keys that `gnomon.toml` and `GNOMON_…` may hold.
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 21] = [
     "mqtt",
     "http",
     "data",
@@ -28,6 +28,10 @@ const KEYS: [&str; 17] = [
     "broker",
     "namespace",
     "replicas",
+    "telemetry_replicas",
+    "queue_monitor",
+    "kept_days",
+    "kept_mib",
     "queue_credentials",
     "queue_token",
     "queue_ca",
@@ -143,6 +147,14 @@ pub struct Settings {
     pub namespace: String,
     /// Copies of every stream in NATS.
     pub replicas: u8,
+    /// Copies of the telemetry streams, if another number.
+    pub telemetry_replicas: Option<u8>,
+    /// Monitoring port of NATS, where it tells how often it syncs.
+    pub queue_monitor: Option<String>,
+    /// Days for which NATS keeps what is acknowledged.
+    pub kept_days: u16,
+    /// MiB that each telemetry log keeps on NATS at most, and four logs of commands together.
+    pub kept_mib: u16,
     /// Credentials file or nkey seed file for NATS.
     pub queue_credentials: Option<PathBuf>,
     /// Token for NATS.
@@ -176,6 +188,8 @@ impl Settings {
             .merge(Serialized::default("namespace", "gnomon"))
             .merge(Serialized::default("broker_group", "gnomon"))
             .merge(Serialized::default("replicas", 1))
+            .merge(Serialized::default("kept_days", 7))
+            .merge(Serialized::default("kept_mib", 256))
             .merge(Serialized::default("partitions", 4));
         if file.is_file() {
             figment = figment.merge(Toml::file_exact(file));
@@ -227,7 +241,19 @@ impl Reader<'_> {
         let broker_group = self.read::<String>("broker_group", "a name");
         let parts = self.parts();
         let place = self.place_to_keep();
+        let given = self.figment.find_value("telemetry_replicas").is_ok();
+        let telemetry_replicas = given
+            .then(|| self.number("telemetry_replicas", 5))
+            .flatten()
+            .map(|copies| copies as u8);
+        let kept_days = self.number("kept_days", 3650);
+        let kept_mib = self.number("kept_mib", u16::MAX);
         Some(Settings {
+            kept_days: kept_days?,
+            kept_mib: kept_mib?,
+            telemetry_replicas,
+            queue_monitor: self
+                .optional("queue_monitor", "an address such as http://127.0.0.1:8222"),
             broker: self.optional("broker", "an address such as mqtt://127.0.0.1:1883"),
             queue_credentials: self.optional("queue_credentials", "a file"),
             queue_token: self.optional("queue_token", "a text"),

@@ -1,4 +1,4 @@
-//! `gnomon dead`: messages that can never be applied, listed, shown and replayed.
+//! `gnomon dead`: messages that can never be applied, listed, shown, replayed and dropped.
 
 use clap::Subcommand;
 use serde_json::Value;
@@ -20,6 +20,17 @@ pub(crate) enum DeadVerb {
         #[command(flatten)]
         remote: Remote,
     },
+    /// Drop letters for good: nothing of them is left to look at or replay
+    Drop {
+        /// Their positions, as `list` prints them
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        positions: Vec<u64>,
+        /// All that stand there now
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        remote: Remote,
+    },
     /// Put one of them back into its queue, for example after its thing model was mended
     Replay {
         /// Its position, as `list` prints it
@@ -38,6 +49,26 @@ pub(crate) fn dead(verb: &DeadVerb) -> Result<(), Failure> {
         DeadVerb::Show { position, remote } => {
             remote.print(&remote.get(&format!("/v1/dead/{position}"))?, laid_out);
             Ok(())
+        }
+        DeadVerb::Drop { all: true, remote, .. } => {
+            // All up to the last one now: none goes that came meanwhile.
+            let stats = remote.get("/v1/stats")?;
+            let logs = stats["logs"].as_array().into_iter().flatten();
+            let last =
+                logs.filter(|log| log["log"] == "dead/0").find_map(|log| log["received"].as_u64());
+            let path = format!("/v1/dead?through={}", last.unwrap_or(0));
+            remote.print(&remote.delete(&path)?, dropped);
+            Ok(())
+        }
+        DeadVerb::Drop { positions, remote, .. } => {
+            let mut failures = Vec::new();
+            for position in positions {
+                match remote.delete(&format!("/v1/dead/{position}")) {
+                    Ok(_) => println!("{position}  dropped"),
+                    Err(Failure(lines)) => failures.extend(lines),
+                }
+            }
+            if failures.is_empty() { Ok(()) } else { Err(Failure(failures)) }
         }
         DeadVerb::Replay { position, remote } => {
             remote.print(&remote.post(&format!("/v1/dead/{position}/replay"))?, replayed);
@@ -82,6 +113,10 @@ fn laid_out(letter: &Value) -> String {
     let lines: Vec<String> =
         rows.map(|(name, value)| format!("{name:<10}{}", harmless(value))).collect();
     lines.join("\n")
+}
+
+fn dropped(told: &Value) -> String {
+    format!("{} dropped", text(&told["dropped"]))
 }
 
 fn replayed(told: &Value) -> String {

@@ -1,12 +1,17 @@
-//! The command line: run, check, device, dead, simulate.
+//! The command line: run, check, device, dead, stats, backup, restore, rebuild, simulate.
 
+mod backup;
 mod check;
 mod dead;
 mod gauges;
 mod publisher;
+mod rebuild;
+mod records;
 mod remote;
 mod run;
 mod simulate;
+mod stats;
+mod table;
 
 use std::process::ExitCode;
 
@@ -33,11 +38,19 @@ enum Verb {
         #[command(subcommand)]
         verb: remote::DeviceVerb,
     },
-    /// Look at messages that can never be applied, of a running Gnomon, and replay them.
+    /// Look at messages that can never be applied, of a running Gnomon, replay or drop them.
     Dead {
         #[command(subcommand)]
         verb: dead::DeadVerb,
     },
+    /// Show what each log received and what became of it, and what a power cut would cost.
+    Stats(stats::Ask),
+    /// Write records, sessions, models and rules into one file.
+    Backup(backup::Backup),
+    /// Put back what `gnomon backup` wrote.
+    Restore(backup::Restore),
+    /// Make the records again from what the queue still has.
+    Rebuild(rebuild::Rebuild),
     /// Play a time series from a CSV file as one device, over MQTT.
     Simulate(simulate::Simulate),
 }
@@ -48,6 +61,10 @@ fn main() -> ExitCode {
         Verb::Check(flags) => check::check(&flags),
         Verb::Device { verb } => remote::device(&verb),
         Verb::Dead { verb } => dead::dead(&verb),
+        Verb::Stats(ask) => stats::stats(&ask),
+        Verb::Backup(asked) => backup::backup(&asked),
+        Verb::Restore(asked) => backup::restore(&asked),
+        Verb::Rebuild(asked) => rebuild::rebuild(&asked),
         Verb::Simulate(simulate) => simulate::simulate(&simulate),
     })
 }

@@ -59,6 +59,11 @@ fn list_devices(product: Option<&str>, remote: &Remote) -> Result<(), Failure> {
 }
 
 impl Remote {
+    /// The Gnomon at this address, for documents that somebody else prints.
+    pub(crate) fn at(http: std::net::SocketAddr) -> Self {
+        Self { http: http.to_string(), json: false }
+    }
+
     /// Asks for a document.
     pub(crate) fn get(&self, path: &str) -> Result<Value, Failure> {
         self.ask(path, |agent, url| agent.get(url).call())
@@ -67,6 +72,11 @@ impl Remote {
     /// Asks for something to be done, of which the path says all.
     pub(crate) fn post(&self, path: &str) -> Result<Value, Failure> {
         self.ask(path, |agent, url| agent.post(url).send_empty())
+    }
+
+    /// Asks for something to be removed.
+    pub(crate) fn delete(&self, path: &str) -> Result<Value, Failure> {
+        self.ask(path, |agent, url| agent.delete(url).call())
     }
 
     fn ask(

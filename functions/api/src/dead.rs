@@ -74,14 +74,53 @@ pub(crate) async fn show<S: Store, Q: Queue>(
 /// did.
 pub(crate) async fn find<Q: Queue>(queue: &Q, position: u64) -> Result<Delivery, Problem> {
     let next = queue.read(LOG, position, 1).await?.into_iter().next();
-    let (status, detail) = match next {
-        Some(letter) if letter.position == position => return Ok(letter),
-        Some(_) if position > 0 => {
-            (StatusCode::GONE, format!("the dead letter at position {position} is no longer kept"))
-        }
-        _ => (StatusCode::NOT_FOUND, format!("no dead letter stands at position {position}")),
+    if let Some(letter) = next.filter(|letter| letter.position == position) {
+        return Ok(letter);
+    }
+    let was = position > 0 && position <= queue.counts(LOG).await?.appended;
+    let (status, detail) = if was {
+        (StatusCode::GONE, format!("the dead letter at position {position} is no longer kept"))
+    } else {
+        (StatusCode::NOT_FOUND, format!("no dead letter stands at position {position}"))
     };
     Err(Problem::new(status, detail))
+}
+
+/// Drops one letter for good.
+pub(crate) async fn drop_one<S: Store, Q: Queue>(
+    State(shared): State<Arc<Shared<S, Q>>>,
+    position: Result<Path<u64>, PathRejection>,
+) -> Result<Json<Value>, Problem> {
+    let Path(position) = position.map_err(|error| bad(error.body_text()))?;
+    let queue = &shared.api.queue;
+    find(queue, position).await?;
+    queue.forget_dead(&[position]).await?;
+    Ok(Json(json!({ "dropped": 1 })))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Through {
+    through: u64,
+}
+
+/// Drops all letters up to a position, which is named so that none goes that nobody has seen.
+pub(crate) async fn drop_through<S: Store, Q: Queue>(
+    State(shared): State<Arc<Shared<S, Q>>>,
+    query: Result<Query<Through>, QueryRejection>,
+) -> Result<Json<Value>, Problem> {
+    let Query(Through { through }) = query.map_err(|error| bad(error.body_text()))?;
+    let queue = &shared.api.queue;
+    let (mut last, mut dropped) = (0, 0);
+    loop {
+        let some = queue.read(LOG, last + 1, READ_MAX.0).await?;
+        let some: Vec<u64> =
+            some.iter().map(|one| one.position).filter(|at| *at <= through).collect();
+        let Some(end) = some.last() else { return Ok(Json(json!({ "dropped": dropped }))) };
+        last = *end;
+        dropped += some.len();
+        queue.forget_dead(&some).await?;
+    }
 }
 
 fn shown(delivery: &Delivery) -> Value {

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use gnomon_host::port::{Log, Queue, Store, Stream};
+use gnomon_host::stats::{Stats, collect};
 use serde_json::{Value, json};
 use tower_http::timeout::TimeoutLayer;
 
@@ -38,8 +39,9 @@ pub(crate) fn router<S: Store, Q: Queue>(shared: Arc<Shared<S, Q>>) -> Router {
         .route("/v1/devices/{product}/{device}/calls/{service}", post(call::call::<S, Q>))
         .route("/v1/devices/{product}/{device}/alerts", get(device::alerts::<S, Q>))
         .route("/v1/rules", get(rules::<S, Q>))
-        .route("/v1/dead", get(dead::list::<S, Q>))
-        .route("/v1/dead/{position}", get(dead::show::<S, Q>))
+        .route("/v1/stats", get(stats::<S, Q>))
+        .route("/v1/dead", get(dead::list::<S, Q>).delete(dead::drop_through::<S, Q>))
+        .route("/v1/dead/{position}", get(dead::show::<S, Q>).delete(dead::drop_one::<S, Q>))
         .route("/v1/dead/{position}/replay", post(replay::replay::<S, Q>))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
@@ -62,9 +64,12 @@ async fn index() -> Json<Value> {
             "POST /v1/devices/{product}/{device}/calls/{service}?timeout_ms=",
             "GET /v1/devices/{product}/{device}/alerts",
             "GET /v1/rules",
+            "GET /v1/stats",
             "GET /v1/dead",
             "GET /v1/dead/{position}",
             "POST /v1/dead/{position}/replay",
+            "DELETE /v1/dead/{position}",
+            "DELETE /v1/dead?through=",
             "GET /healthz",
             "GET /metrics",
         ],
@@ -94,6 +99,10 @@ async fn metrics_text<S: Store, Q: Queue>(State(shared): App<S, Q>) -> Response 
 
 async fn rules<S: Store, Q: Queue>(State(shared): App<S, Q>) -> Json<Value> {
     Json((shared.api.rules)())
+}
+
+async fn stats<S: Store, Q: Queue>(State(shared): App<S, Q>) -> Result<Json<Stats>, Problem> {
+    Ok(Json(collect(&shared.api.queue, &shared.api.store).await?))
 }
 
 async fn unknown(uri: Uri) -> Problem {

@@ -186,6 +186,33 @@ async fn a_call_waits_for_the_device() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_are_dropped_one_by_one_or_up_to_a_position() {
+    let served = served().await;
+    let log = Log { stream: Stream::Dead, partition: 0 };
+    let letter = |id: u32| Message { log, id: id.to_string(), device: None, body: "letter".into() };
+    served.memory.append((1..=200).map(letter).collect()).await.unwrap();
+    let delete = async |path: &str| {
+        let (status, _, body) = ask("DELETE", format!("{}{path}", served.base), &[], "").await;
+        (status, body["dropped"].clone())
+    };
+    assert_eq!(delete("/v1/dead/200").await, (200, json!(1)));
+    for gone in ["/v1/dead/200", "/v1/dead/200/replay"] {
+        assert_eq!(delete(gone).await.0, if gone.ends_with("replay") { 405 } else { 410 });
+    }
+    assert_eq!(delete("/v1/dead/201").await.0, 404);
+    assert_eq!(delete("/v1/dead").await.0, 400);
+    assert_eq!(delete("/v1/dead?through=190").await, (200, json!(190)));
+    let (_, _, page) = get(&served, "/v1/dead").await;
+    let left: Vec<u64> = page["dead"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["position"].as_u64().unwrap())
+        .collect();
+    assert_eq!(left, (191..200).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn dead_letters_are_listed_and_shown() {
     let served = served().await;
     let reject = Reject::new(RejectKind::NotJson, "payload is not JSON");

@@ -13,7 +13,7 @@ use super::error::{Failure, OpenError};
 use super::wal::Disk;
 use super::{EmbeddedOptions, rows};
 use crate::log::Marks;
-use crate::logs::Cell;
+use crate::logs::{Cell, DEAD};
 
 /// Number of the on-disk layout.
 pub(super) const FORMAT: u32 = 2;
@@ -26,6 +26,9 @@ pub(super) const MESSAGES: TableDefinition<'_, (u32, u64), &[u8]> =
     TableDefinition::new("messages");
 /// Number of a log; last position given out, floor, messages dropped unacknowledged.
 pub(super) const MARKS: TableDefinition<'_, u32, (u64, u64, u64)> = TableDefinition::new("marks");
+/// Number of a log; acknowledged messages of it that can never be applied. Files of earlier builds do
+/// not have the table.
+pub(super) const DEAD_COUNTS: TableDefinition<'_, u32, u64> = TableDefinition::new("dead");
 /// Product, zero byte, device; revision (u64, little-endian) and JSON. No name holds a zero byte,
 /// so keys sort as pairs do.
 pub(super) const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
@@ -192,6 +195,7 @@ pub(super) fn describe(database: &Database, options: &EmbeddedOptions) -> Result
         about.insert("folded", "0")?;
         transaction.open_table(MESSAGES)?;
         transaction.open_table(MARKS)?;
+        transaction.open_table(DEAD_COUNTS)?;
         transaction.open_table(RECORDS)?;
         transaction.open_table(SESSIONS)?;
         transaction.open_table(SESSION_MESSAGES)?;
@@ -285,17 +289,27 @@ impl super::Core {
         let number = number(cell.log);
         let mut state = cell.lock();
         state.forget();
+        let mut given_up = Vec::new();
         for row in messages.range((number, 0)..=(number, u64::MAX))? {
             let (key, row) = row?;
             let mut position = key.value().1;
             rows::each(row.value(), |id, body| {
                 state.restore(position, self.logs.hash(id), (id.len() + body.len()) as u64);
+                // A dead letter says something: an empty one was given up.
+                if cell.log == DEAD && body.is_empty() {
+                    given_up.push(position);
+                }
                 position += 1;
             });
         }
         let (appended, floor, dropped) =
             marks.get(number)?.map(|marks| marks.value()).unwrap_or_default();
-        state.restored(Marks { appended, floor, dropped });
+        let dead = match transaction.open_table(DEAD_COUNTS) {
+            Err(redb::TableError::TableDoesNotExist(_)) => 0,
+            table => table?.get(number)?.map_or(0, |row| row.value()),
+        };
+        state.restored(Marks { appended, floor, dropped, dead });
+        state.give_up(&given_up);
         // The tree drops whole rows only, so it may hold more than the log keeps.
         if let Some(last) = state.expendable() {
             state.drop_through(last);

@@ -21,9 +21,13 @@ pub(super) enum Section<'f> {
     Records { row: &'f [u8] },
     /// Marks of a log (its number).
     Marks { log: u32, marks: Marks },
+    /// The message of a log (its number) at a position is given up.
+    Forget { log: u32, position: u64 },
     /// A change of saved sessions; the place is the key of a message.
     Session(SessionChange),
 }
+
+const MARKS_BYTES: usize = 32;
 
 const MESSAGES: u8 = 1;
 const RECORDS: u8 = 2;
@@ -32,6 +36,7 @@ const SAVE: u8 = 4;
 const FORGET: u8 = 5;
 const KEEP: u8 = 6;
 const DROP: u8 = 7;
+const GIVE_UP: u8 = 8;
 
 fn push(frame: &mut Vec<u8>, kind: u8, (number, place): (u32, u64), bytes: &[u8]) {
     let length = u32::try_from(bytes.len()).expect("rows are bounded");
@@ -51,11 +56,16 @@ pub(super) fn push_records(frame: &mut Vec<u8>, row: &[u8]) {
 }
 
 pub(super) fn push_marks(frame: &mut Vec<u8>, log: u32, marks: Marks) {
-    let mut bytes = [0; 24];
+    let mut bytes = [0; MARKS_BYTES];
     bytes[..8].copy_from_slice(&marks.appended.to_le_bytes());
     bytes[8..16].copy_from_slice(&marks.floor.to_le_bytes());
-    bytes[16..].copy_from_slice(&marks.dropped.to_le_bytes());
+    bytes[16..24].copy_from_slice(&marks.dropped.to_le_bytes());
+    bytes[24..].copy_from_slice(&marks.dead.to_le_bytes());
     push(frame, MARKS, (log, 0), &bytes);
+}
+
+pub(super) fn push_forget(frame: &mut Vec<u8>, log: u32, position: u64) {
+    push(frame, GIVE_UP, (log, position), &[]);
 }
 
 pub(super) fn push_session(frame: &mut Vec<u8>, change: &SessionChange) {
@@ -98,16 +108,20 @@ fn parse(frame: &[u8]) -> Option<(Section<'_>, &[u8])> {
         MESSAGES => Section::Messages { log, first: place, row: bytes },
         RECORDS => Section::Records { row: bytes },
         MARKS => Section::Marks { log, marks: parse_marks(bytes)? },
+        GIVE_UP => Section::Forget { log, position: place },
         _ => Section::Session(parse_session(kind, place, bytes)?),
     };
     Some((section, rest))
 }
 
 fn parse_marks(mut bytes: &[u8]) -> Option<Marks> {
-    (bytes.len() == 24).then(|| Marks {
+    // Builds before this one did not count the dead.
+    let counts_dead = bytes.len() == MARKS_BYTES;
+    (counts_dead || bytes.len() == MARKS_BYTES - 8).then(|| Marks {
         appended: bytes.get_u64_le(),
         floor: bytes.get_u64_le(),
         dropped: bytes.get_u64_le(),
+        dead: if counts_dead { bytes.get_u64_le() } else { 0 },
     })
 }
 

@@ -40,6 +40,18 @@ pub(super) struct Change {
     pub(super) reply: oneshot::Sender<Result<(), StoreError>>,
 }
 
+/// Dead letters to give up.
+pub(super) struct Forget {
+    pub(super) positions: Vec<u64>,
+    pub(super) reply: oneshot::Sender<Result<(), QueueError>>,
+}
+
+/// Keys of records to remove from the tree, after everything durable is folded into it.
+pub(super) struct Erase {
+    pub(super) keys: Vec<String>,
+    pub(super) reply: oneshot::Sender<Result<(), Failure>>,
+}
+
 /// Asks that everything durable be folded into the tree.
 pub(super) type Fold = oneshot::Sender<Result<(), Failure>>;
 
@@ -49,12 +61,15 @@ pub(super) struct Batch {
     pub(super) appends: Vec<Append>,
     pub(super) commits: Vec<Commit>,
     pub(super) changes: Vec<Change>,
+    pub(super) forgets: Vec<Forget>,
     pub(super) folds: Vec<Fold>,
+    pub(super) erases: Vec<Erase>,
 }
 
 impl Batch {
     pub(super) fn len(&self) -> usize {
-        self.appends.len() + self.commits.len() + self.changes.len() + self.folds.len()
+        let forgets = self.forgets.len() + self.erases.len();
+        self.appends.len() + self.commits.len() + self.changes.len() + forgets + self.folds.len()
     }
 
     /// Tells all that nothing came of it. A receiver that is gone has been cancelled.
@@ -67,6 +82,12 @@ impl Batch {
         }
         for one in self.changes {
             let _ = one.reply.send(Err(failure.store()));
+        }
+        for one in self.forgets {
+            let _ = one.reply.send(Err(failure.queue()));
+        }
+        for one in self.erases {
+            let _ = one.reply.send(Err(failure.clone()));
         }
         for one in self.folds {
             let _ = one.send(Err(failure.clone()));
@@ -165,6 +186,14 @@ impl Inbox {
 
     pub(super) fn change(&self, change: Change) -> Result<(), Refused> {
         self.send(|batch| batch.changes.push(change))
+    }
+
+    pub(super) fn forget(&self, forget: Forget) -> Result<(), Refused> {
+        self.send(|batch| batch.forgets.push(forget))
+    }
+
+    pub(super) fn erase(&self, erase: Erase) -> Result<(), Refused> {
+        self.send(|batch| batch.erases.push(erase))
     }
 
     pub(super) fn fold(&self, fold: Fold) -> Result<(), Refused> {

@@ -4,15 +4,15 @@
 //! Folding late is what saves work: a device that reports a hundred times in a generation costs the
 //! tree one record, and messages go in as long rows.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use gnomon_host::port::SessionChange;
-use redb::{ReadableTable, WriteTransaction};
+use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::error::Failure;
-use super::file::{ABOUT, MARKS, MESSAGES, RECORDS};
+use super::file::{ABOUT, DEAD_COUNTS, MARKS, MESSAGES, RECORDS};
 use super::frame::{self, Section};
 use super::{rows, sessions};
 use crate::log::Marks;
@@ -31,6 +31,8 @@ pub(super) struct Pending {
     sessions: Vec<SessionChange>,
     /// Number of a log, and up to where retention drops its messages.
     drops: HashMap<u32, u64>,
+    /// Number of a log, and a position of it whose message is given up.
+    given_up: BTreeSet<(u32, u64)>,
 }
 
 impl Pending {
@@ -49,6 +51,9 @@ impl Pending {
             }
             Section::Marks { log, marks } => {
                 self.marks.insert(log, marks);
+            }
+            Section::Forget { log, position } => {
+                self.given_up.insert((log, position));
             }
             Section::Session(change) => self.sessions.push(change),
         })
@@ -93,6 +98,11 @@ impl Pending {
             );
             table.insert(log, row)?;
         }
+        let mut table = transaction.open_table(DEAD_COUNTS)?;
+        for (log, marks) in self.marks.iter().filter(|(_, marks)| marks.dead > 0) {
+            let before = table.get(log)?.map_or(0, |row| row.value());
+            table.insert(log, before.max(marks.dead))?;
+        }
         let generation = self.generation.to_string();
         transaction.open_table(ABOUT)?.insert("folded", &*generation)?;
         Ok(())
@@ -113,6 +123,35 @@ impl Pending {
             for row in dropped.take(ROWS_DROPPED_MAX) {
                 row?;
             }
+        }
+        self.erase(&mut messages)
+    }
+
+    /// Empties the bodies of messages that are given up; their ids stay.
+    fn erase(&self, messages: &mut Table<'_, (u32, u64), &[u8]>) -> Result<(), Failure> {
+        let mut left = self.given_up.iter().copied().peekable();
+        while let Some((log, position)) = left.peek().copied() {
+            let row = messages.range((log, 0)..=(log, position))?.next_back().transpose()?;
+            let row = row.map(|(key, row)| (key.value().1, row.value().to_vec()));
+            let Some((first, row)) = row.filter(|(first, row)| last_of(*first, row) >= position)
+            else {
+                // Retention was quicker.
+                left.next();
+                continue;
+            };
+            let last = last_of(first, &row);
+            let mut empty = BTreeSet::new();
+            while let Some((_, at)) = left.next_if(|(of, at)| *of == log && *at <= last) {
+                empty.insert(at);
+            }
+            let mut erased = Vec::with_capacity(row.len());
+            let mut at = first;
+            rows::each(&row, |id, body| {
+                let body = if empty.contains(&at) { &[][..] } else { body };
+                rows::push(&mut erased, id, body);
+                at += 1;
+            });
+            messages.insert((log, first), &*erased)?;
         }
         Ok(())
     }

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
-use gnomon_host::port::{Consumer, Counts, Delivery, Log, Message, Queue, QueueError};
+use gnomon_host::port::{
+    Consumer, Counts, Delivery, Keeping, Log, Message, Progress, Promise, Queue, QueueError, Stream,
+};
 use redb::ReadTransaction;
 use tokio::sync::oneshot;
 
 use super::error::Failure;
-use super::file::{MESSAGES, number};
-use super::inbox::Append;
+use super::file::{FORMAT, MESSAGES, number};
+use super::inbox::{Append, Forget};
 use super::{Core, Embedded, Life, rows};
-use crate::log::Next;
+use crate::log::{LogState, Next, Settled};
+use crate::logs::DEAD;
 
 /// Longest id that a row can hold.
 const ID_BYTES_MAX: usize = u16::MAX as usize;
@@ -44,7 +47,7 @@ impl Queue for Embedded {
         let cell = core.logs.cell(log);
         let (number, cursor) = cell.lock().take_over();
         cell.wake.notify_waiters();
-        let log_id = format!("{log}@{}", core.file.identity());
+        let log_id = core.log_id(log);
         Ok(EmbeddedConsumer { life: Arc::clone(&self.life), log, log_id, number, cursor })
     }
 
@@ -78,6 +81,42 @@ impl Queue for Embedded {
             return Err(QueueError::Closed);
         }
         Ok(self.core().logs.cell(log).lock().counts())
+    }
+
+    async fn progress(&self, log: Log) -> Result<Progress, QueueError> {
+        let core = self.core();
+        if core.is_closed() {
+            return Err(QueueError::Closed);
+        }
+        Ok(core.logs.cell(log).lock().progress(core.log_id(log)))
+    }
+
+    async fn forget_dead(&self, positions: &[u64]) -> Result<(), QueueError> {
+        let (reply, done) = oneshot::channel();
+        let forget = Forget { positions: positions.to_vec(), reply };
+        self.core().inbox.forget(forget).map_err(|refused| refused.queue())?;
+        done.await.map_err(|_| ended().queue())?
+    }
+
+    async fn promise(&self) -> Promise {
+        promise()
+    }
+
+    fn keeping(&self, stream: Stream) -> Option<Keeping> {
+        Some(self.core().logs.keeping(stream))
+    }
+}
+
+/// Of queue and store: both are answered after a sync.
+pub(super) fn promise() -> Promise {
+    Promise {
+        server: format!("embedded, format {FORMAT}"),
+        settings: vec![("sync".to_owned(), "before every answer".to_owned())],
+        power_cut:
+            "a power cut costs nothing that was answered, on a disk that keeps what it says is \
+                    synced; a killed process costs nothing"
+                .to_owned(),
+        weak: false,
     }
 }
 
@@ -127,6 +166,23 @@ impl EmbeddedConsumer {
     }
 }
 
+impl EmbeddedConsumer {
+    fn settle(&self, change: impl FnOnce(&mut LogState) -> bool) -> Result<(), QueueError> {
+        let core = &self.life.core;
+        let cell = core.logs.cell(self.log);
+        let mut state = cell.lock();
+        if core.is_closed() || !state.is_current(self.number) {
+            return Err(QueueError::Closed);
+        }
+        if change(&mut state) {
+            drop(state);
+            cell.dirty.store(true, std::sync::atomic::Ordering::Release);
+            core.inbox.acknowledged();
+        }
+        Ok(())
+    }
+}
+
 impl Consumer for EmbeddedConsumer {
     fn log_id(&self) -> &str {
         &self.log_id
@@ -159,18 +215,11 @@ impl Consumer for EmbeddedConsumer {
     }
 
     async fn acknowledge(&mut self, positions: &[u64]) -> Result<(), QueueError> {
-        let core = &self.life.core;
-        let cell = core.logs.cell(self.log);
-        let mut state = cell.lock();
-        if core.is_closed() || !state.is_current(self.number) {
-            return Err(QueueError::Closed);
-        }
-        if state.acknowledge(positions) {
-            drop(state);
-            cell.dirty.store(true, std::sync::atomic::Ordering::Release);
-            core.inbox.acknowledged();
-        }
-        Ok(())
+        self.settle(|state| state.acknowledge(positions, Settled::Applied))
+    }
+
+    async fn bury(&mut self, positions: &[u64]) -> Result<(), QueueError> {
+        self.settle(|state| state.acknowledge(positions, Settled::Dead))
     }
 }
 
@@ -189,6 +238,10 @@ async fn read_blocking(
 }
 
 impl Core {
+    fn log_id(&self, log: Log) -> String {
+        format!("{log}@{}", self.file.identity())
+    }
+
     /// Up to `count_max` messages of `from..=last`, as far as the file holds them.
     fn read_rows(
         &self,
@@ -203,8 +256,9 @@ impl Core {
             let mut found = Vec::new();
             for row in messages.range((number(log), start)..=(number(log), last))? {
                 let (key, row) = row?;
+                let given_up = |at: u64| log == DEAD && self.logs.cell(DEAD).lock().is_given_up(at);
                 let wanted = rows::deliveries(key.value().1, row.value())
-                    .filter(|one| one.position >= from && one.position <= last);
+                    .filter(|one| (from..=last).contains(&one.position) && !given_up(one.position));
                 found.extend(wanted.take(count_max - found.len()));
                 if found.len() >= count_max {
                     break;

@@ -5,13 +5,13 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gnomon_host::port::{Committed, Page, Store, StoreError, Stored, Write};
+use gnomon_host::port::{Committed, Page, Promise, Store, StoreError, Stored, Write};
 use gnomon_model::{DeviceKey, ProductKey, Record};
 use tokio::sync::oneshot;
 
 use super::error::Failure;
 use super::file::RECORDS;
-use super::inbox::{Commit, RecordRow};
+use super::inbox::{Commit, Erase, RecordRow};
 use super::queue::ended;
 use super::{Core, Embedded};
 use crate::memory::page;
@@ -89,6 +89,17 @@ impl Store for Embedded {
         let list = move || core.list(product.as_ref(), after.as_ref(), count_max);
         let listed = tokio::task::spawn_blocking(list).await.map_err(|_| ended().store())?;
         listed.map(|devices| page(devices, count_max)).map_err(|failure| failure.store())
+    }
+
+    async fn erase(&self, devices: &[DeviceKey]) -> Result<(), StoreError> {
+        let (reply, done) = oneshot::channel();
+        let keys = devices.iter().map(key).collect();
+        self.core().inbox.erase(Erase { keys, reply }).map_err(|refused| refused.store())?;
+        done.await.map_err(|_| ended().store())?.map_err(|failure| failure.store())
+    }
+
+    async fn promise(&self) -> Promise {
+        super::queue::promise()
     }
 }
 

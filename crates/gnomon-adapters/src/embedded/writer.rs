@@ -10,12 +10,12 @@ use gnomon_host::port::{Committed, QueueError};
 use tokio::sync::oneshot;
 
 use super::error::Failure;
-use super::file::number;
+use super::file::{RECORDS, number};
 use super::inbox::{Batch, Commit, Fold, RecordRow, Work};
 use super::journal::Journal;
 use super::store::revision;
 use super::{Core, frame, rows};
-use crate::logs::Cell;
+use crate::logs::{Cell, DEAD};
 
 /// Requests in a frame from which on the next one may wait for company; fewer come from callers
 /// that do one thing after another, whom waiting would only slow down.
@@ -39,6 +39,8 @@ struct Answers {
     /// Places of the logs that have something to publish.
     touched: Vec<usize>,
     written: Written,
+    /// Positions of dead letters that are given up.
+    given_up: Vec<u64>,
 }
 
 /// Lets go of all who wait if the writer ends in whatever way.
@@ -92,6 +94,7 @@ impl Writer {
 
     fn write(&mut self, mut batch: Batch) {
         let folds = std::mem::take(&mut batch.folds);
+        let erases = std::mem::take(&mut batch.erases);
         match self.transact(&mut batch) {
             Ok(answers) => self.answer(batch, answers),
             Err(failure) => {
@@ -101,6 +104,26 @@ impl Writer {
             }
         }
         self.fold(folds);
+        for erase in erases {
+            let done = self.erase(&erase.keys);
+            if done.is_err() {
+                self.core.file.close();
+            }
+            let _ = erase.reply.send(done);
+        }
+    }
+
+    /// Removes records from the tree, which has everything once all is folded.
+    fn erase(&mut self, keys: &[String]) -> Result<(), Failure> {
+        self.journal.fold_all(&self.core)?;
+        let transaction = self.core.file.begin()?;
+        {
+            let mut records = transaction.open_table(RECORDS)?;
+            for key in keys {
+                records.remove(&**key)?;
+            }
+        }
+        Ok(transaction.commit()?)
     }
 
     fn fold(&mut self, folds: Vec<Fold>) {
@@ -123,13 +146,28 @@ impl Writer {
         for change in batch.changes.iter().flat_map(|one| &one.changes) {
             frame::push_session(&mut self.frame, change);
         }
+        let given_up = self.give_up(batch);
         let (appends, touched) = self.append(batch);
         self.keep(&touched);
         if !self.frame.is_empty() {
             self.journal.write(&self.frame)?;
             self.core.transactions.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(Answers { appends, commits, touched, written })
+        Ok(Answers { appends, commits, touched, written, given_up })
+    }
+
+    /// Puts into the frame which dead letters nobody wants any more.
+    fn give_up(&mut self, batch: &Batch) -> Vec<u64> {
+        let asked: Vec<u64> =
+            batch.forgets.iter().flat_map(|one| &one.positions).copied().collect();
+        if asked.is_empty() {
+            return asked;
+        }
+        let given_up = self.core.logs.cell(DEAD).lock().to_give_up(&asked);
+        for position in &given_up {
+            frame::push_forget(&mut self.frame, number(DEAD), *position);
+        }
+        given_up
     }
 
     /// Puts the records into the frame whose revision is as expected.
@@ -216,6 +254,7 @@ impl Writer {
         for index in answers.touched {
             self.core.logs.cells[index].publish();
         }
+        self.core.logs.cell(DEAD).lock().give_up(&answers.given_up);
         // A receiver that is gone has been cancelled; what it asked for is done all the same.
         for (append, answer) in batch.appends.into_iter().zip(answers.appends) {
             let _ = append.reply.send(answer);
@@ -225,6 +264,9 @@ impl Writer {
         }
         for change in batch.changes {
             let _ = change.reply.send(Ok(()));
+        }
+        for forget in batch.forgets {
+            let _ = forget.reply.send(Ok(()));
         }
     }
 }

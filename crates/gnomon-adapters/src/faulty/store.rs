@@ -1,7 +1,8 @@
 //! Store and sessions that fail as planned.
 
 use gnomon_host::port::{
-    Committed, Page, SavedSession, SessionChange, Sessions, Store, StoreError, Stored, Write,
+    Committed, Page, Promise, SavedSession, SessionChange, Sessions, Store, StoreError, Stored,
+    Write,
 };
 use gnomon_model::{DeviceKey, ProductKey};
 
@@ -34,9 +35,25 @@ impl<T: Store> Store for Faulty<T> {
         self.plan.read(Operation::List, store_error(Operation::List)).await?;
         self.inner.list(product, after, count_max).await
     }
+
+    async fn erase(&self, devices: &[DeviceKey]) -> Result<(), StoreError> {
+        self.inner.erase(devices).await
+    }
+
+    async fn promise(&self) -> Promise {
+        self.inner.promise().await
+    }
 }
 
 impl<T: Sessions> Sessions for Faulty<T> {
+    async fn gateways(&self) -> Result<Vec<String>, StoreError> {
+        self.inner.gateways().await
+    }
+
+    async fn forget_gateway(&self, gateway: &str) -> Result<(), StoreError> {
+        self.inner.forget_gateway(gateway).await
+    }
+
     async fn load_all(&self, gateway: &str) -> Result<Vec<SavedSession>, StoreError> {
         self.plan.read(Operation::LoadAll, store_error(Operation::LoadAll)).await?;
         self.inner.load_all(gateway).await

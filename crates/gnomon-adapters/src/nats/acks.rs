@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use gnomon_host::port::Progress;
 use serde::{Deserialize, Serialize};
 
 /// Acknowledgements of one log.
@@ -18,6 +19,9 @@ pub(super) struct Acks {
     above: BTreeSet<u64>,
     /// Dropped by the server before they were acknowledged.
     dropped: u64,
+    /// Acknowledged ones that can never be applied; entries of earlier builds do not count them.
+    #[serde(default)]
+    pub(super) dead: u64,
 }
 
 impl Acks {
@@ -48,6 +52,19 @@ impl Acks {
         let news = !self.is_acknowledged(position) && self.above.insert(position);
         self.raise();
         news
+    }
+
+    /// The same as the port tells it.
+    pub(super) fn progress(self, log_id: String, first: u64) -> Progress {
+        Progress { log_id, first, floor: self.floor, above: self.above }
+    }
+
+    /// Messages behind the floor of a log that holds `first..=last` without `deleted` ones, which are
+    /// not acknowledged.
+    pub(super) fn pending(&self, first: u64, last: u64, deleted: u64) -> u64 {
+        let before = self.floor.max(first.saturating_sub(1));
+        let above = self.above.range(before + 1..).count() as u64;
+        last.saturating_sub(before).saturating_sub(above).saturating_sub(deleted)
     }
 
     /// Takes note that the server dropped everything from the floor up to before `first`.

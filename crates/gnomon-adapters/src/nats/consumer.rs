@@ -14,8 +14,8 @@ use futures_util::{FutureExt, StreamExt};
 use gnomon_host::port::{Consumer, Delivery, Log, QueueError};
 
 use super::acks::Acks;
+use super::purge::Purging;
 use super::{Nats, subject, unavailable};
-use crate::bounds::Retention;
 
 /// Messages on their way to us at most.
 const AHEAD_MAX: usize = 512;
@@ -68,8 +68,7 @@ pub struct NatsConsumer {
     torn: bool,
     /// A message before which positions are missing.
     gap: Option<Delivery>,
-    /// Acknowledged since old messages were last purged.
-    unpurged: u64,
+    purging: Purging,
 }
 
 impl NatsConsumer {
@@ -100,8 +99,7 @@ impl NatsConsumer {
         }
         let messages = consumer.stream().max_messages_per_batch(AHEAD_MAX).heartbeat(HEARTBEAT);
         let messages = messages.messages().await.map_err(|error| fault(&error))?;
-        let created = stream.cached_info().created.unix_timestamp_nanos();
-        let log_id = format!("{log}@{created:x}");
+        let log_id = log_id(log, &stream);
         let seen = acks.floor;
         let nats = nats.clone();
         Ok(Self {
@@ -118,7 +116,7 @@ impl NatsConsumer {
             connection,
             torn: false,
             gap: None,
-            unpurged: 0,
+            purging: Purging::default(),
         })
     }
 
@@ -183,6 +181,31 @@ impl NatsConsumer {
         Ok(info.state.last_sequence)
     }
 
+    /// Acknowledges what was delivered of the positions, in memory; how many that are.
+    async fn take_note(&mut self, positions: &[u64]) -> Result<u64, QueueError> {
+        self.check()?;
+        if self.role == Role::Follower {
+            return Ok(0);
+        }
+        let last = self.last_for(positions).await?;
+        let delivered = positions.iter().filter(|position| **position <= last);
+        Ok(delivered.map(|position| u64::from(self.acks.acknowledge(*position))).sum())
+    }
+
+    /// Makes what was noted durable, and purges what it allows.
+    async fn settle(&mut self, news: u64) -> Result<(), QueueError> {
+        if news == 0 {
+            return Ok(());
+        }
+        self.save().await?;
+        let bounds = self.nats.shared.bounds.of(self.log.stream);
+        if self.purging.is_due(news, &bounds) {
+            let floor = self.nats.slowest(self.log).await?.floor.min(self.acks.floor);
+            self.purging.purge(&self.stream, self.log, floor, &bounds).await?;
+        }
+        Ok(())
+    }
+
     async fn save(&mut self) -> Result<(), QueueError> {
         let bucket = &self.nats.shared.acks;
         let entry = self.acks.encode().into();
@@ -198,28 +221,6 @@ impl NatsConsumer {
             }
             Err(error) => Err(unavailable("acknowledge in", self.log, &error)),
         }
-    }
-
-    /// Purges what is acknowledged beyond what is to be kept, now and then.
-    async fn purge(&mut self) -> Result<(), QueueError> {
-        let bounds = self.nats.shared.bounds.of(self.log.stream);
-        let due = self.unpurged > bounds.kept_messages.min(16_384) / 16;
-        if bounds.retention != Retention::Acknowledged || !due {
-            return Ok(());
-        }
-        self.unpurged = 0;
-        let fault = |error: &dyn std::error::Error| unavailable("purge", self.log, error);
-        let state = self.stream.get_info().await.map_err(|error| fault(&error))?.state;
-        let floor = self.nats.floor(self.log).await?.min(self.acks.floor);
-        let by_count = (floor + 1).saturating_sub(bounds.kept_messages);
-        // Messages of a log are much alike, so bytes are shared out evenly.
-        let each = (state.bytes / state.messages.max(1)).max(1);
-        let by_bytes = state.bytes.saturating_sub(bounds.kept_bytes) / each + state.first_sequence;
-        let first = by_count.max(by_bytes).min(floor + 1);
-        if first > state.first_sequence {
-            self.stream.purge().sequence(first).await.map_err(|error| fault(&error))?;
-        }
-        Ok(())
     }
 }
 
@@ -268,21 +269,14 @@ impl Consumer for NatsConsumer {
     }
 
     async fn acknowledge(&mut self, positions: &[u64]) -> Result<(), QueueError> {
-        self.check()?;
-        if self.role == Role::Follower {
-            return Ok(());
-        }
-        let last = self.last_for(positions).await?;
-        let mut news = 0;
-        for position in positions.iter().filter(|position| **position <= last) {
-            news += u64::from(self.acks.acknowledge(*position));
-        }
-        if news == 0 {
-            return Ok(());
-        }
-        self.save().await?;
-        self.unpurged += news;
-        self.purge().await
+        let news = self.take_note(positions).await?;
+        self.settle(news).await
+    }
+
+    async fn bury(&mut self, positions: &[u64]) -> Result<(), QueueError> {
+        let news = self.take_note(positions).await?;
+        self.acks.dead += news;
+        self.settle(news).await
     }
 }
 
@@ -305,6 +299,12 @@ pub(super) async fn claim(
             Err(error) => return Err(unavailable("claim", log, &error)),
         }
     }
+}
+
+/// Identity of a log: a stream made anew has another time of making.
+pub(super) fn log_id(log: Log, stream: &stream::Stream) -> String {
+    let created = stream.cached_info().created.unix_timestamp_nanos();
+    format!("{log}@{created:x}")
 }
 
 /// Deletes consumers of earlier epochs, which wakes those who wait for them.

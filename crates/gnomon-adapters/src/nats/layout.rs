@@ -19,17 +19,6 @@ const DUPLICATE_WINDOW: Duration = Duration::from_secs(600);
 /// A worker that says nothing for so long is gone.
 const MISSED_AFTER: Duration = Duration::from_secs(4);
 
-/// Every log of a deployment.
-fn logs(partitions: u16) -> impl Iterator<Item = Log> {
-    Stream::ALL.into_iter().flat_map(move |stream| {
-        let count = match stream {
-            Stream::Telemetry | Stream::Shadow | Stream::Calls => partitions,
-            Stream::Downlink | Stream::Answers | Stream::Dead => 1,
-        };
-        (0..count).map(move |partition| Log { stream, partition })
-    })
-}
-
 /// The stream that a log needs.
 fn wanted(options: &NatsOptions, log: Log) -> Config {
     let bounds = options.bounds.of(log.stream);
@@ -48,7 +37,7 @@ fn wanted(options: &NatsOptions, log: Log) -> Config {
         max_bytes: bytes,
         duplicate_window: DUPLICATE_WINDOW,
         storage: StorageType::File,
-        num_replicas: options.replicas,
+        num_replicas: options.copies(log.stream.class()),
         allow_direct: true,
         metadata: metadata.map(|(key, value)| (key.to_owned(), value)).into(),
         ..Config::default()
@@ -75,18 +64,18 @@ fn limits(bounds: &LogBounds) -> (DiscardPolicy, i64, i64) {
 
 /// Makes or verifies all streams.
 pub(super) async fn prepare(context: &Context, options: &NatsOptions) -> Result<(), NatsOpenError> {
-    for log in logs(options.partitions) {
+    for log in Log::all(options.partitions) {
         let wanted = wanted(options, log);
         let fault = |reason: String| NatsOpenError::Stream { stream: wanted.name.clone(), reason };
         let made = context.get_or_create_stream(wanted.clone()).await;
-        let made = made.map_err(|error| fault(format!("make it: {}", whole(&error))))?;
+        let made = made.map_err(|error| fault(format!("make it: {}", with_advice(&error))))?;
         let mut found = made.cached_info().config.clone();
         about(&found.metadata, options).map_err(fault)?;
         if !differences(&wanted, &found).is_empty() {
             // Limits were configured anew: the server is told, and what it makes of them is checked.
             let updated = context.update_stream(&wanted).await;
             let updated =
-                updated.map_err(|error| fault(format!("change it: {}", whole(&error))))?;
+                updated.map_err(|error| fault(format!("change it: {}", with_advice(&error))))?;
             found = updated.config;
         }
         let left = differences(&wanted, &found);
@@ -104,6 +93,15 @@ pub(super) async fn prepare(context: &Context, options: &NatsOptions) -> Result<
         return Err(NatsOpenError::Stream { stream: beyond, reason });
     }
     Ok(())
+}
+
+/// The error, and what to do if the server sets aside no more room for streams.
+fn with_advice(error: &dyn std::error::Error) -> String {
+    let text = whole(error);
+    if text.contains("insufficient storage") {
+        return format!("{text}: lower kept_mib, or give the server more room (max_file_store)");
+    }
+    text
 }
 
 /// Whether another build or another partition count made a stream.

@@ -14,11 +14,16 @@
 mod acks;
 mod connect;
 mod consumer;
+mod counts;
+mod dead;
 mod layout;
+mod monitor;
+mod promise;
+mod purge;
 mod readers;
 mod subject;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -27,7 +32,9 @@ use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::{self, kv, stream};
 use futures_util::StreamExt;
-use gnomon_host::port::{Counts, Delivery, Log, Message, Queue, QueueError};
+use gnomon_host::port::{
+    Class, Counts, Delivery, Keeping, Log, Message, Progress, Promise, Queue, QueueError, Stream,
+};
 use gnomon_model::DeviceKey;
 use tokio_util::sync::CancellationToken;
 
@@ -53,6 +60,10 @@ pub struct NatsOptions {
     pub partitions: u16,
     /// Copies of every stream, 1 to 5.
     pub replicas: usize,
+    /// Copies of the streams of class telemetry, if another number.
+    pub telemetry_replicas: Option<usize>,
+    /// Monitoring port of a server, `http://host:8222`, where it tells how often it syncs.
+    pub monitor: Option<String>,
     /// Bounds of the logs.
     pub bounds: QueueBounds,
 }
@@ -69,7 +80,17 @@ impl NatsOptions {
             namespace: "gnomon".to_owned(),
             partitions,
             replicas: 1,
+            telemetry_replicas: None,
+            monitor: None,
             bounds: QueueBounds::default(),
+        }
+    }
+
+    /// Copies of the streams of a class.
+    fn copies(&self, class: Class) -> usize {
+        match class {
+            Class::Telemetry => self.telemetry_replicas.unwrap_or(self.replicas),
+            Class::Commands | Class::Events => self.replicas,
         }
     }
 }
@@ -88,6 +109,8 @@ struct Shared {
     namespace: String,
     partitions: u16,
     bounds: QueueBounds,
+    replicas: BTreeMap<Class, usize>,
+    monitor: Option<String>,
     closed: CancellationToken,
 }
 
@@ -110,6 +133,8 @@ impl Nats {
             namespace: options.namespace.clone(),
             partitions: options.partitions,
             bounds: options.bounds,
+            replicas: Class::ALL.map(|class| (class, options.copies(class))).into(),
+            monitor: options.monitor.clone(),
             closed: CancellationToken::new(),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -282,9 +307,29 @@ impl Queue for Nats {
     }
 
     async fn counts(&self, log: Log) -> Result<Counts, QueueError> {
-        let stream = self.stream(log).await?;
-        let appended = stream.cached_info().state.last_sequence;
-        Ok(Counts { appended, acknowledged: self.acknowledged(log).await? })
+        self.count_steadily(log).await
+    }
+
+    async fn progress(&self, log: Log) -> Result<Progress, QueueError> {
+        self.read_progress(log).await
+    }
+
+    async fn roster(&self, group: &str) -> Result<Vec<String>, QueueError> {
+        self.open_context()?;
+        self.members(group).await
+    }
+
+    async fn forget_dead(&self, positions: &[u64]) -> Result<(), QueueError> {
+        self.delete_dead(positions).await
+    }
+
+    async fn promise(&self) -> Promise {
+        self.read_promise().await
+    }
+
+    fn keeping(&self, stream: Stream) -> Option<Keeping> {
+        let copies = self.shared.replicas.get(&stream.class()).copied().unwrap_or(1);
+        Some(self.shared.bounds.of(stream).keeping(copies))
     }
 
     async fn attend(&self, group: &str, member: &str) -> Result<Vec<String>, QueueError> {
@@ -293,9 +338,7 @@ impl Queue for Nats {
         let fault = |error: &dyn std::error::Error| absent("attend", group, error);
         let key = subject::worker(group, member);
         workers.put(&key, bytes::Bytes::new()).await.map_err(|error| fault(&error))?;
-        let keys = readers::keys(workers, &subject::workers(group)).await;
-        let keys = keys.map_err(|error| fault(&error))?;
-        Ok(keys.iter().filter_map(|key| subject::member(group, key)).map(str::to_owned).collect())
+        self.members(group).await
     }
 
     async fn leave(&self, group: &str, member: &str) -> Result<(), QueueError> {
@@ -356,8 +399,6 @@ fn refused(log: Log, error: &PublishError) -> QueueError {
 
 #[cfg(test)]
 mod tests {
-    use gnomon_host::port::Stream;
-
     use super::*;
 
     #[test]

@@ -49,16 +49,11 @@ impl Nats {
         gone.map_err(|error| unavailable("retire a reader of", log, &error))
     }
 
-    /// Everything up to here may be dropped: all consumers of the log are done with it.
-    pub(super) async fn floor(&self, log: Log) -> Result<u64, QueueError> {
+    /// What is acknowledged by the consumer of the log, or of its readers by the one that has
+    /// acknowledged least: what that one is done with, all are.
+    pub(super) async fn slowest(&self, log: Log) -> Result<Acks, QueueError> {
         let all = self.all_acks(log).await?;
-        Ok(all.iter().map(|acks| acks.floor).min().unwrap_or(0))
-    }
-
-    /// Messages that are acknowledged by the consumer of the log, or by all of its readers.
-    pub(super) async fn acknowledged(&self, log: Log) -> Result<u64, QueueError> {
-        let all = self.all_acks(log).await?;
-        Ok(all.iter().map(Acks::acknowledged).min().unwrap_or(0))
+        Ok(all.into_iter().min_by_key(|acks| (acks.floor, acks.acknowledged())).unwrap_or_default())
     }
 
     async fn all_acks(&self, log: Log) -> Result<Vec<Acks>, QueueError> {

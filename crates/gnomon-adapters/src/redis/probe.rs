@@ -1,5 +1,6 @@
 //! What the server does to keep what it was told, and what a power cut would cost.
 
+use gnomon_host::port::Promise;
 use redis::Value;
 
 use super::connection::Connection;
@@ -33,6 +34,30 @@ impl Durability {
             _ => "an unknown amount: the server does not tell its settings",
         };
         format!("a power cut costs {lost}; `gnomon rebuild` re-creates the store from the stream")
+    }
+
+    /// The same as the port tells it.
+    pub(super) fn promise(&self) -> Promise {
+        let setting = |(name, value): (&str, &String)| {
+            let value = if value == "unknown" { "not visible" } else { value };
+            (name.to_owned(), value.to_owned())
+        };
+        let settings = [
+            ("appendonly", &self.appendonly),
+            ("appendfsync", &self.appendfsync),
+            ("maxmemory-policy", &self.policy),
+            ("maxmemory", &self.maxmemory),
+            ("replicas", &self.replicas),
+        ];
+        Promise {
+            server: format!("Redis {}", self.version),
+            settings: settings.map(setting).into(),
+            power_cut: self.cost(),
+            weak: !matches!(
+                (self.appendonly.as_str(), self.appendfsync.as_str()),
+                ("yes", "always" | "everysec")
+            ),
+        }
     }
 
     /// Policy and bound, if keys without an expiry may be thrown away.

@@ -29,6 +29,17 @@ impl Redis {
         self.key(&[":sessions:", gateway])
     }
 
+    /// Names of gateways that have or had sessions.
+    fn gateways_key(&self) -> String {
+        self.key(&[":gateways"])
+    }
+
+    fn name_gateway(&self, gateway: &str) -> Cmd {
+        let mut name = redis::cmd("SADD");
+        name.arg(self.gateways_key()).arg(gateway);
+        name
+    }
+
     /// A command that is run if the session is the gateway's.
     fn own(&self, gateway: &str, client: &str, command: &str) -> Cmd {
         let mut own = redis::cmd("EVAL");
@@ -49,7 +60,8 @@ impl Redis {
                 let mut save = redis::cmd("EVAL");
                 save.arg(SAVE).arg(1).arg(self.session_key(client)).arg(gateway);
                 save.arg(&document[..]);
-                commands.extend([self.index("SADD", gateway, client), save]);
+                let there = self.index("SADD", gateway, client);
+                commands.extend([self.name_gateway(gateway), there, save]);
             }
             SessionChange::Forget { client } => {
                 let forget = self.own(gateway, client, "DEL");
@@ -59,7 +71,12 @@ impl Redis {
                 let mut hand_over = self.own(gateway, client, "HSET");
                 hand_over.arg("gateway").arg(to).arg("doc").arg(&document[..]);
                 let there = self.index("SADD", to, client);
-                commands.extend([there, hand_over, self.index("SREM", gateway, client)]);
+                commands.extend([
+                    self.name_gateway(to),
+                    there,
+                    hand_over,
+                    self.index("SREM", gateway, client),
+                ]);
             }
             SessionChange::Keep { client, key, message } => {
                 let mut keep = self.own(gateway, client, "HSET");
@@ -76,6 +93,21 @@ impl Redis {
 }
 
 impl Sessions for Redis {
+    async fn gateways(&self) -> Result<Vec<String>, StoreError> {
+        let mut ask = redis::cmd("SMEMBERS");
+        ask.arg(self.gateways_key());
+        let answer = self.ask(vec![ask]).await?.pop().unwrap_or(redis::Value::Nil);
+        let mut names: Vec<String> = read(answer)?;
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    async fn forget_gateway(&self, gateway: &str) -> Result<(), StoreError> {
+        let mut forget = redis::cmd("SREM");
+        forget.arg(self.gateways_key()).arg(gateway);
+        self.ask(vec![forget]).await.map(|_| ())
+    }
+
     async fn load_all(&self, gateway: &str) -> Result<Vec<SavedSession>, StoreError> {
         let mut ask = redis::cmd("SMEMBERS");
         ask.arg(self.sessions_key(gateway));

@@ -1,6 +1,6 @@
 //! Records: loaded together, committed together, each by compare-and-set.
 
-use gnomon_host::port::{Committed, Page, Store, StoreError, Stored, Write};
+use gnomon_host::port::{Committed, Page, Promise, Store, StoreError, Stored, Write};
 use gnomon_model::{DeviceKey, ProductKey, Record};
 use redis::Cmd;
 
@@ -137,5 +137,27 @@ impl Store for Redis {
             }
         }
         Ok(page(devices, count_max))
+    }
+
+    async fn erase(&self, devices: &[DeviceKey]) -> Result<(), StoreError> {
+        let remove = |device: &DeviceKey| {
+            let mut record = redis::cmd("DEL");
+            record.arg(self.record_key(device));
+            record
+        };
+        let leave = |device: &DeviceKey| {
+            let mut index = redis::cmd("ZREM");
+            index.arg(self.devices_key(device.product.as_str())).arg(device.device.as_str());
+            index
+        };
+        // Records first: one that stands in no index would be missed by every listing.
+        self.ask(devices.iter().map(remove).collect()).await?;
+        self.ask(devices.iter().map(leave).collect()).await.map(|_| ())
+    }
+
+    async fn promise(&self) -> Promise {
+        // What it said when it was opened, if it does not answer now.
+        let now = super::probe::read(&self.shared.connection).await;
+        now.as_ref().unwrap_or(&self.shared.durability).promise()
     }
 }

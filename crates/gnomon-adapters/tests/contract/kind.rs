@@ -27,12 +27,12 @@ pub(crate) trait Kind: Sized {
 
 /// Bounds that no law reaches by accident.
 pub(crate) fn wide() -> QueueBounds {
-    QueueBounds::uniform(LogBounds::consumed(10_000, 1 << 30))
+    QueueBounds::uniform(LogBounds::consumed(10_000, 64 << 20))
 }
 
 /// At most `pending` messages pending, at least `kept` more kept.
 pub(crate) fn narrow(pending: u64, kept: u64) -> QueueBounds {
-    let bounds = LogBounds { pending_messages_max: pending, ..LogBounds::consumed(kept, 1 << 30) };
+    let bounds = LogBounds { pending_messages_max: pending, ..LogBounds::consumed(kept, 64 << 20) };
     QueueBounds::uniform(bounds)
 }
 

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
-use gnomon_host::port::{Consumer, Delivery, Log, Message, Queue, QueueError, Stream};
+use gnomon_host::port::{Consumer, Counts, Delivery, Log, Message, Queue, QueueError, Stream};
 
 use crate::kind::{Kind, narrow, wide};
 
@@ -234,6 +234,97 @@ pub(crate) async fn appended_is_acknowledged_plus_pending<K: Kind<Port: Queue>>(
     let pending = pull(&mut consumer, 16).await;
     assert_eq!(pending.len() as u64, counts.appended - counts.acknowledged);
     assert_drained(queue, &mut consumer, LOG).await;
+}
+
+pub(crate) async fn what_is_buried_is_acknowledged_and_counted_as_dead<K: Kind<Port: Queue>>() {
+    let kind = K::fresh(wide()).await;
+    kind.port().append(messages(LOG, 0..20)).await.unwrap();
+    let mut consumer = kind.port().consume(LOG).await.unwrap();
+    pull(&mut consumer, 20).await;
+    consumer.acknowledge(&[1, 2, 5]).await.unwrap();
+    consumer.bury(&[3, 5, 7]).await.unwrap();
+    // Once more, as after an answer that got lost.
+    consumer.bury(&[7]).await.unwrap();
+    let expected = Counts { appended: 20, acknowledged: 5, dead: 2, pending: 15 };
+    assert_eq!(kind.port().counts(LOG).await.unwrap(), expected);
+    assert_eq!((expected.applied(), expected.missing()), (3, 0));
+    consumer.acknowledge(&[4, 6]).await.unwrap();
+    // Behind a hole, so that it may be forgotten with its acknowledgement, but not without.
+    consumer.bury(&[9]).await.unwrap();
+    drop(consumer);
+    let Some(kind) = kind.reopen().await else { return };
+    let counts = kind.port().counts(LOG).await.unwrap();
+    assert_eq!((counts.applied(), counts.missing()), (5, 0));
+    let mut consumer = kind.port().consume(LOG).await.unwrap();
+    consumer.bury(&[9]).await.unwrap();
+    let expected = Counts { appended: 20, acknowledged: 8, dead: 3, pending: 12 };
+    assert_eq!(kind.port().counts(LOG).await.unwrap(), expected);
+    assert_eq!(ids(&pull(&mut consumer, 2).await), ["7", "9"]);
+}
+
+pub(crate) async fn progress_tells_what_is_acknowledged_and_takes_nothing_over<
+    K: Kind<Port: Queue>,
+>() {
+    let kind = K::fresh(wide()).await;
+    let queue = kind.port();
+    let progress = queue.progress(LOG).await.unwrap();
+    assert_eq!((progress.first, progress.floor, progress.last()), (1, 0, 0));
+    queue.append(messages(LOG, 0..10)).await.unwrap();
+    let mut consumer = queue.consume(LOG).await.unwrap();
+    consumer.acknowledge(&[1, 2, 4]).await.unwrap();
+    consumer.bury(&[7]).await.unwrap();
+    let progress = queue.progress(LOG).await.unwrap();
+    assert_eq!((progress.first, progress.floor, progress.last()), (1, 2, 7));
+    let acknowledged: Vec<u64> = (1..=10).filter(|at| progress.is_acknowledged(*at)).collect();
+    assert_eq!(acknowledged, [1, 2, 4, 7]);
+    assert_eq!(progress.log_id, consumer.log_id());
+    consumer.acknowledge(&[3]).await.unwrap();
+    assert_eq!(queue.progress(LOG).await.unwrap().floor, 4);
+}
+
+pub(crate) async fn forgotten_dead_letters_are_no_longer_read<K: Kind<Port: Queue>>() {
+    let kind = K::fresh(wide()).await;
+    let queue = kind.port();
+    queue.append(messages(DEAD, 0..30)).await.unwrap();
+    queue.forget_dead(&[3, 4, 30, 31, 0, u64::MAX, 4]).await.unwrap();
+    queue.forget_dead(&[3, 10]).await.unwrap();
+    queue.append(messages(DEAD, [3, 30])).await.unwrap();
+    queue.forget_dead(&[]).await.unwrap();
+    let expected: Vec<u64> = (1..=31).filter(|at| ![3, 4, 10, 30].contains(at)).collect();
+    let assert_forgotten = async |queue: &K::Port| {
+        let found = queue.read(DEAD, 1, 100).await.unwrap();
+        assert_eq!(found.iter().map(|one| one.position).collect::<Vec<_>>(), expected);
+        assert_eq!(found[2].body, "body of 4");
+        let two = queue.read(DEAD, 3, 2).await.unwrap();
+        assert_eq!(two.iter().map(|one| one.position).collect::<Vec<_>>(), [5, 6]);
+        let counts = queue.counts(DEAD).await.unwrap();
+        assert_eq!((counts.appended, counts.pending, counts.missing()), (31, 27, 4));
+    };
+    assert_forgotten(queue).await;
+    let Some(kind) = kind.reopen().await else { return };
+    assert_forgotten(kind.port()).await;
+    // What is in the file as a row is forgotten as well.
+    kind.port().forget_dead(&[1, 31]).await.unwrap();
+    assert_eq!(kind.port().read(DEAD, 1, 1).await.unwrap()[0].position, 2);
+    let Some(kind) = kind.reopen().await else { return };
+    let left = kind.port().read(DEAD, 1, 100).await.unwrap();
+    assert_eq!((left.len(), left[0].position, left[24].position), (25, 2, 29));
+}
+
+pub(crate) async fn forgotten_letters_make_room_for_none_and_are_dropped_with_the_others<
+    K: Kind<Port: Queue>,
+>() {
+    let kind = K::fresh(narrow(100, 20)).await;
+    let queue = kind.port();
+    queue.append(messages(DEAD, 0..10)).await.unwrap();
+    queue.forget_dead(&[2, 9]).await.unwrap();
+    for id in 10..60 {
+        queue.append(messages(DEAD, [id])).await.unwrap();
+    }
+    let counts = queue.counts(DEAD).await.unwrap();
+    assert_eq!(counts.appended, 60);
+    assert!((20..=22).contains(&counts.pending), "{counts:?}");
+    assert_eq!(queue.read(DEAD, 1, 100).await.unwrap().len() as u64, counts.pending);
 }
 
 pub(crate) async fn a_closed_queue_says_so<K: Kind<Port: Queue>>() {

@@ -141,6 +141,9 @@ pub(crate) async fn a_session_is_handed_over_as_a_whole<K: Kind<Port: Sessions>>
     assert_eq!(port.load_all(ME).await.unwrap(), []);
     let expected = SavedSession { gateway: "other".into(), ..saved("a", "2", &[(7, "x")]) };
     assert_eq!(port.load_all("other").await.unwrap(), std::slice::from_ref(&expected));
+    assert!(port.gateways().await.unwrap().contains(&"other".to_owned()));
+    port.forget_gateway(ME).await.unwrap();
+    assert_eq!(port.gateways().await.unwrap(), ["other"]);
     port.change("other", vec![save("a", "4")]).await.unwrap();
     let found = port.find("a").await.unwrap().unwrap();
     assert_eq!(found, SavedSession { document: "4".into(), ..expected });

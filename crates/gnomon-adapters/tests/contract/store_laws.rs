@@ -197,3 +197,22 @@ pub(crate) async fn a_closed_store_says_so<K: Kind<Port: Store>>() {
     closed(kind.port().commit(&[write(&device, 0, 1)]).await.unwrap_err());
     closed(kind.port().list(None, None, 1).await.unwrap_err());
 }
+
+pub(crate) async fn what_is_erased_never_was<K: Kind<Port: Store>>() {
+    let kind = K::fresh(wide()).await;
+    let devices = ["a", "b", "c"].map(|name| key("p", name));
+    let writes: Vec<_> = devices.iter().map(|device| write(device, 0, 1)).collect();
+    kind.port().commit(&writes).await.unwrap();
+    kind.port().erase(&[devices[0].clone(), devices[2].clone(), key("p", "none")]).await.unwrap();
+    let assert_erased = async |store: &K::Port| {
+        let listed = store.list(None, None, 10).await.unwrap().devices;
+        assert_eq!(listed, [devices[1].clone()]);
+        assert_eq!(load(store, &devices[0]).await, Stored::default());
+    };
+    assert_erased(kind.port()).await;
+    let Some(kind) = kind.reopen().await else { return };
+    assert_erased(kind.port()).await;
+    let answer = kind.port().commit(&[write(&devices[0], 0, 7)]).await.unwrap();
+    assert_eq!(answer, [Committed::Done { revision: 1 }]);
+    assert_eq!(kind.port().list(None, None, 10).await.unwrap().devices.len(), 2);
+}

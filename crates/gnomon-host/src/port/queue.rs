@@ -1,10 +1,14 @@
 //! The queue: named logs, appended durably, consumed in order with acknowledgements.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
+use std::time::Duration;
 
 use bytes::Bytes;
 use gnomon_model::DeviceKey;
+
+use super::promise::Promise;
 
 /// A family of logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +32,25 @@ impl Stream {
     pub const ALL: [Self; 6] =
         [Self::Telemetry, Self::Shadow, Self::Calls, Self::Downlink, Self::Answers, Self::Dead];
 
+    /// What is at stake in it, which decides how long and in how many copies it is kept.
+    #[must_use]
+    pub fn class(self) -> Class {
+        match self {
+            Self::Telemetry => Class::Telemetry,
+            Self::Shadow | Self::Calls | Self::Downlink => Class::Commands,
+            Self::Answers | Self::Dead => Class::Events,
+        }
+    }
+
+    /// Whether it has one log for each partition of devices, or just one.
+    #[must_use]
+    pub fn is_partitioned(self) -> bool {
+        match self {
+            Self::Telemetry | Self::Shadow | Self::Calls => true,
+            Self::Downlink | Self::Answers | Self::Dead => false,
+        }
+    }
+
     /// The stream as a lower-case word.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -42,6 +65,32 @@ impl Stream {
     }
 }
 
+/// A durability class of streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// Much, and soon followed by newer; nothing pending is ever dropped.
+    Telemetry,
+    /// Little, and never repeated by whoever sent it; nothing pending is ever dropped.
+    Commands,
+    /// Told to whoever listens or looks; the newest are kept.
+    Events,
+}
+
+impl Class {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Telemetry, Self::Commands, Self::Events];
+
+    /// The class as a lower-case word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Telemetry => "telemetry",
+            Self::Commands => "commands",
+            Self::Events => "events",
+        }
+    }
+}
+
 /// One log: a partition of a stream. Written `telemetry/3`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Log {
@@ -49,6 +98,16 @@ pub struct Log {
     pub stream: Stream,
     /// The partition, 0-based; 0 for streams that are not partitioned.
     pub partition: u16,
+}
+
+impl Log {
+    /// Every log of a queue with this many partitions, stream by stream.
+    pub fn all(partitions: u16) -> impl Iterator<Item = Self> {
+        Stream::ALL.into_iter().flat_map(move |stream| {
+            let count = if stream.is_partitioned() { partitions } else { 1 };
+            (0..count).map(move |partition| Self { stream, partition })
+        })
+    }
 }
 
 impl fmt::Display for Log {
@@ -87,8 +146,67 @@ pub struct Delivery {
 pub struct Counts {
     /// Appended since the log was made, absorbed duplicates not counted.
     pub appended: u64,
-    /// Acknowledged by the log's consumer.
+    /// Acknowledged by the log's consumer: applied, or dead.
     pub acknowledged: u64,
+    /// Of those, the ones that can never be applied; see [`Consumer::bury`].
+    pub dead: u64,
+    /// Held by the log and not acknowledged, counted by what it holds and not by subtraction.
+    pub pending: u64,
+}
+
+impl Counts {
+    /// Acknowledged and not dead.
+    #[must_use]
+    pub fn applied(&self) -> u64 {
+        self.acknowledged.saturating_sub(self.dead)
+    }
+
+    /// Neither acknowledged nor held: dropped by a log that keeps its newest only; in any other log,
+    /// a loss.
+    #[must_use]
+    pub fn missing(&self) -> u64 {
+        self.appended.saturating_sub(self.acknowledged).saturating_sub(self.pending)
+    }
+}
+
+/// How far a log's consumer has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// Identity of the log, as its consumer tells it.
+    pub log_id: String,
+    /// Oldest position that is held; one past the last when none is.
+    pub first: u64,
+    /// Everything up to here is acknowledged or dropped.
+    pub floor: u64,
+    /// Acknowledged beyond that.
+    pub above: BTreeSet<u64>,
+}
+
+impl Progress {
+    /// Whether the position is acknowledged.
+    #[must_use]
+    pub fn is_acknowledged(&self, position: u64) -> bool {
+        position <= self.floor || self.above.contains(&position)
+    }
+
+    /// The last position that is acknowledged; 0 when none is.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.above.last().copied().unwrap_or(self.floor)
+    }
+}
+
+/// What a log keeps of what it need not keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keeping {
+    /// Copies on different servers.
+    pub copies: usize,
+    /// Acknowledged messages up to this age; none when age does not matter.
+    pub age: Option<Duration>,
+    /// Messages at most.
+    pub messages: u64,
+    /// Bytes at most.
+    pub bytes: u64,
 }
 
 /// Why the queue did not do what was asked. Nothing was appended, or it is not known whether.
@@ -222,6 +340,52 @@ pub trait Queue: Clone + Send + Sync + 'static {
     /// The queue is unavailable or closed.
     fn counts(&self, log: Log) -> impl Future<Output = Result<Counts, QueueError>> + Send;
 
+    /// How far a log's consumer has come, without taking the log over.
+    ///
+    /// # Errors
+    /// The queue is unavailable or closed.
+    fn progress(&self, log: Log) -> impl Future<Output = Result<Progress, QueueError>> + Send {
+        async move {
+            let reason = format!("this queue does not tell how far {log} has come");
+            Err(QueueError::Unavailable { reason })
+        }
+    }
+
+    /// The members of a group of workers that are there, without joining them. A queue that only one
+    /// process can open has none but that one.
+    ///
+    /// # Errors
+    /// The queue is unavailable or closed.
+    fn roster(&self, _group: &str) -> impl Future<Output = Result<Vec<String>, QueueError>> + Send {
+        async { Ok(Vec::new()) }
+    }
+
+    /// Forgets dead letters for good: they are no longer read, the others are. Counts of what was
+    /// appended stay. A position that holds no letter is passed over.
+    ///
+    /// # Errors
+    /// The queue is unavailable or closed; some may be forgotten.
+    fn forget_dead(
+        &self,
+        _positions: &[u64],
+    ) -> impl Future<Output = Result<(), QueueError>> + Send {
+        async {
+            let reason = "this queue cannot forget dead letters".to_owned();
+            Err(QueueError::Unavailable { reason })
+        }
+    }
+
+    /// What the server behind it does to keep messages, and what a power cut would cost; read anew
+    /// where that is cheap.
+    fn promise(&self) -> impl Future<Output = Promise> + Send {
+        async { Promise::unknown() }
+    }
+
+    /// What each log of a stream keeps; none when the queue does not say.
+    fn keeping(&self, _stream: Stream) -> Option<Keeping> {
+        None
+    }
+
     /// Says that a member of a group of workers is there, and returns all that said so in the last
     /// few seconds, this one among them. A queue that only one process can open has just this one.
     ///
@@ -275,4 +439,13 @@ pub trait Consumer: Send + 'static {
         &mut self,
         positions: &[u64],
     ) -> impl Future<Output = Result<(), QueueError>> + Send;
+
+    /// Acknowledges positions whose messages can never be applied, and counts them as dead, both as
+    /// one. Without a count of its own, a consumer acknowledges only.
+    ///
+    /// # Errors
+    /// As [`Consumer::acknowledge`].
+    fn bury(&mut self, positions: &[u64]) -> impl Future<Output = Result<(), QueueError>> + Send {
+        self.acknowledge(positions)
+    }
 }

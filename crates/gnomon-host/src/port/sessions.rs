@@ -83,6 +83,25 @@ impl SessionChange {
 ///
 /// A store that only one process can open has one gateway, whatever its name.
 pub trait Sessions: Clone + Send + Sync + 'static {
+    /// Names of the gateways that have sessions, and of those that had and were not forgotten.
+    ///
+    /// # Errors
+    /// The store is unavailable or closed.
+    fn gateways(&self) -> impl Future<Output = Result<Vec<String>, StoreError>> + Send {
+        async { Ok(vec!["gateway".to_owned()]) }
+    }
+
+    /// Forgets a gateway that has no sessions any more.
+    ///
+    /// # Errors
+    /// The store is unavailable or closed.
+    fn forget_gateway(
+        &self,
+        _gateway: &str,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        async { Ok(()) }
+    }
+
     /// Loads all sessions of a gateway, sorted by client id.
     ///
     /// # Errors

@@ -4,6 +4,8 @@ use std::future::Future;
 
 use gnomon_model::{DeviceKey, ProductKey, Record};
 
+use super::promise::Promise;
+
 /// A record and the number by which its next write is checked.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Stored {
@@ -99,4 +101,18 @@ pub trait Store: Clone + Send + Sync + 'static {
         after: Option<&DeviceKey>,
         count_max: usize,
     ) -> impl Future<Output = Result<Page, StoreError>> + Send;
+
+    /// Removes the records of the devices for good, also from listings; returns once that is durable.
+    /// Only while nobody works on them: a worker that remembers one would write it again.
+    ///
+    /// # Errors
+    /// The store is unavailable or closed; some may be removed.
+    fn erase(&self, _devices: &[DeviceKey]) -> impl Future<Output = Result<(), StoreError>> + Send {
+        async { Err(StoreError::Unavailable { reason: "this store cannot erase".to_owned() }) }
+    }
+
+    /// What the server behind it does to keep records, and what a power cut would cost.
+    fn promise(&self) -> impl Future<Output = Promise> + Send {
+        async { Promise::unknown() }
+    }
 }

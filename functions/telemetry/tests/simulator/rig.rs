@@ -263,6 +263,15 @@ impl Consumer for RigConsumer {
         self.rig.trace(|| format!("    acknowledge {} {positions:?}", self.log));
         self.settle(positions).await
     }
+
+    async fn bury(&mut self, positions: &[u64]) -> Result<(), QueueError> {
+        self.rig.trace(|| format!("    bury {} {positions:?}", self.log));
+        self.inner.bury(positions).await?;
+        let partition = self.log.partition;
+        let mut inner = self.rig.lock();
+        inner.effective.acknowledged.extend(positions.iter().map(|at| (partition, *at)));
+        Ok(())
+    }
 }
 
 /// Exchanges the first two neighbours of one device, each at the other's position.
