@@ -3,7 +3,11 @@
 # With CI=true the committed lock file is used as it is.
 LOCKED := $(if $(CI),--locked)
 
-.PHONY: help run build check test lint fmt bench faults up down setup clean
+# Static programs need nothing of the system, so an image holds nothing else (infra/Dockerfile).
+MUSL := $(shell uname -m)-unknown-linux-musl
+STATIC := cargo build $(LOCKED) --workspace --exclude gnomon-tests --bins --target $(MUSL)
+
+.PHONY: help run build static check test lint fmt bench faults up down setup clean
 help:  ## list the verbs
 	@sed -n 's/^\([a-z]*\): [^#]*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
 # Optimised: the first build takes longer once, but what a newcomer then sees is the real speed.
@@ -11,6 +15,11 @@ run:   ## build and run everything on the embedded default: devices on 1883, HTT
 	@cargo run $(LOCKED) --release --package gnomon -- run
 build: ## build the optimised binary, target/release/gnomon
 	@cargo build $(LOCKED) --release --package gnomon
+static: ## build every program without dependencies on the system, into target/static; needs musl-tools
+	@rustup target add $(MUSL)
+	@$(STATIC) --release
+	@mkdir -p target/static
+	@find target/$(MUSL)/release -maxdepth 1 -type f -executable -name 'gnomon*' -exec cp {} target/static/ ';'
 check: ## check the thing models and rules of this repository
 	@cargo run $(LOCKED) --quiet --release --package gnomon -- check
 test:  ## install what the tests need if it is missing, and run all of them

@@ -13,6 +13,7 @@ have mosquitto_pub && have mosquitto_sub || missing+=(mosquitto-clients)
 have curl || missing+=(curl)
 have cc || missing+=(build-essential)
 have redis-server && have redis-cli || missing+=(redis-server)
+have openssl || missing+=(openssl)
 have setpriv || missing+=(util-linux)
 [ -x /usr/sbin/mosquitto ] || have mosquitto || missing+=(mosquitto)
 if ! have python3; then

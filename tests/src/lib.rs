@@ -3,8 +3,10 @@
 //!
 //! Never: a crate of Gnomon. The tests see what a client sees, and share no mistake with it.
 
+pub mod certificate;
 pub mod http;
 pub mod packet;
+pub mod passage;
 pub mod process;
 pub mod random;
 pub mod server;

@@ -28,6 +28,8 @@ pub enum Kind {
     Redis,
     /// Redis as a cluster of one node, which owns every slot.
     RedisCluster,
+    /// A sentinel, which watches what its configuration names.
+    Sentinel,
     /// Mosquitto that lets everybody in.
     Mosquitto,
 }
@@ -38,6 +40,7 @@ impl Kind {
         match self {
             Self::Nats => "Server is ready",
             Self::Redis | Self::RedisCluster => "Ready to accept connections",
+            Self::Sentinel => "+monitor master",
             Self::Mosquitto => " running",
         }
     }
@@ -49,6 +52,7 @@ impl Kind {
             Self::Nats => "nats",
             Self::Redis => "redis",
             Self::RedisCluster => "redis+cluster",
+            Self::Sentinel => "redis+sentinel",
             Self::Mosquitto => "mqtt",
         }
     }
@@ -73,33 +77,49 @@ impl Kind {
                 }
                 own
             }
+            Self::Sentinel => vec![],
             Self::Mosquitto => vec!["-v"],
         };
         let mut words: Vec<String> = own.into_iter().map(str::to_owned).collect();
-        if self == Self::Nats {
+        if self == Self::Nats && !more.iter().any(|word| word == "-c") {
             // Streams reserve their room when they are made, and a test fills none of them.
             let file = dir.join("nats.conf");
             fs::write(&file, "jetstream { max_file_store: 1TB }\n")
                 .expect("a temporary folder can be written");
             words.extend(["-c".into(), file.display().to_string()]);
         }
-        if self == Self::Mosquitto {
-            let file = dir.join("mosquitto.conf");
-            let lines = format!(
-                "listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\n\
-                 persistence_location {dir_word}/\nmax_queued_messages 0\nmax_inflight_messages 200\n"
-            );
-            fs::write(&file, lines).expect("a temporary folder can be written");
-            words.extend(["-c".into(), file.display().to_string()]);
+        if matches!(self, Self::Mosquitto | Self::Sentinel) {
+            let file = self.configure(port, dir, more);
+            match self {
+                Self::Mosquitto => words.extend(["-c".into(), file]),
+                _ => words.extend([file, "--sentinel".into()]),
+            }
+            return words;
         }
-        words.extend(more.iter().cloned());
+        words.extend(more.iter().map(|word| word.replace("{port}", &port_word)));
         words
+    }
+
+    /// Writes its configuration, with `more` lines; the path.
+    fn configure(self, port: u16, dir: &Path, more: &[String]) -> String {
+        let place = dir.display();
+        let mut lines = match self {
+            Self::Mosquitto => format!(
+                "listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\n\
+                 persistence_location {place}/\nmax_queued_messages 0\nmax_inflight_messages 200\n"
+            ),
+            _ => format!("port {port}\nbind 127.0.0.1\ndir {place}\n"),
+        };
+        more.iter().for_each(|line| lines.extend([line, "\n"]));
+        let file = dir.join("part.conf");
+        fs::write(&file, lines).expect("a temporary folder can be written");
+        file.display().to_string()
     }
 
     fn program(self) -> PathBuf {
         match self {
             Self::Nats => nats_program(),
-            Self::Redis | Self::RedisCluster => "redis-server".into(),
+            Self::Redis | Self::RedisCluster | Self::Sentinel => "redis-server".into(),
             // Debian keeps it where only root looks.
             Self::Mosquitto if Path::new("/usr/sbin/mosquitto").exists() => {
                 "/usr/sbin/mosquitto".into()
@@ -137,7 +157,8 @@ impl Part {
         Self::start_with(kind, &[])
     }
 
-    /// As [`Part::start`], with further words of its command line.
+    /// As [`Part::start`], with further words of its command line, in which `{port}` stands for its port;
+    /// for Mosquitto and a sentinel, with further lines of the configuration.
     ///
     /// # Panics
     /// It does not start.

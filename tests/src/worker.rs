@@ -11,6 +11,7 @@ use crate::server::{binary, repository};
 pub struct Worker {
     program: String,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     child: Child,
 }
 
@@ -22,6 +23,21 @@ impl Worker {
     /// It does not start.
     #[must_use]
     pub fn start(function: &str, queue: &str, store: &str, more: &[&str]) -> Self {
+        Self::start_told(function, queue, store, more, &[])
+    }
+
+    /// As [`Worker::start`], with further settings in its environment.
+    ///
+    /// # Panics
+    /// It does not start.
+    #[must_use]
+    pub fn start_told(
+        function: &str,
+        queue: &str,
+        store: &str,
+        more: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let program = format!("gnomon-{function}");
         let folder = |name: &str| repository().join(name).display().to_string();
         let arguments = ["--queue", queue, "--store", store, "--rules", &folder("rules")]
@@ -30,8 +46,10 @@ impl Worker {
             .chain(["--schemas".to_owned(), folder("schemas")])
             .chain(more.iter().map(|word| (*word).to_owned()))
             .collect::<Vec<_>>();
-        let child = launch(&program, &arguments);
-        Self { program, arguments, child }
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        let environment = environment.iter().map(owned).collect::<Vec<_>>();
+        let child = launch(&program, &arguments, &environment);
+        Self { program, arguments, environment, child }
     }
 
     /// Sends its process a signal, such as `STOP` or `CONT`.
@@ -51,7 +69,7 @@ impl Worker {
     pub fn kill_9_and_restart(&mut self) {
         self.child.kill().expect("a child can be killed");
         self.child.wait().expect("a child can be waited for");
-        self.child = launch(&self.program, &self.arguments);
+        self.child = launch(&self.program, &self.arguments, &self.environment);
     }
 
     /// Asks it to stop, and waits until it has.
@@ -73,12 +91,13 @@ impl Drop for Worker {
     }
 }
 
-fn launch(program: &str, arguments: &[String]) -> Child {
+fn launch(program: &str, arguments: &[String], environment: &[(String, String)]) -> Child {
     let path = binary().parent().unwrap_or(Path::new(".")).join(program);
     let mut child = Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "--"])
         .arg(&path)
         .args(arguments)
+        .envs(environment.iter().map(|(key, value)| (key, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

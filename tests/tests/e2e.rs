@@ -35,8 +35,8 @@ fn remote_scenario(name: &str, version: &str) {
     scenario(name, version, Options { more, ..Options::default() });
 }
 
-/// Runs a scenario of devices on Mosquitto: a bridge, two telemetry workers, every function a
-/// process of its own.
+/// Runs a scenario of devices on Mosquitto: two bridges that share its messages, one of which has the
+/// downlink, two telemetry workers, every function a process of its own.
 fn bridged_scenario(name: &str, version: &str) {
     let (nats, redis) = (Part::start(Kind::Nats), Part::start(Kind::Redis));
     let broker = Part::start(Kind::Mosquitto);
@@ -47,7 +47,11 @@ fn bridged_scenario(name: &str, version: &str) {
     let mut workers: Vec<_> =
         functions.iter().map(|function| Worker::start(function, &queue, &store, &[])).collect();
     let broker_url = broker.url();
-    workers.push(Worker::start("bridge", &queue, &store, &["--broker", &broker_url]));
+    for name in ["bridge-1", "bridge-2"] {
+        let told = [("GNOMON_BROKER_CLIENT", name)];
+        let flags = ["--broker", &broker_url];
+        workers.push(Worker::start_told("bridge", &queue, &store, &flags, &told));
+    }
     run_scenario(name, version, &broker.address().to_string(), &server.url(""), &["--bridged"]);
     workers.into_iter().for_each(Worker::terminate);
     let end = server.terminate();

@@ -318,6 +318,8 @@ fn too_large(message: &Message, most: usize) -> Message {
 
 fn undecodable(function: &str, origin: &str, delivery: &Delivery, reject: &Reject) -> Outgoing {
     let letter = DeadLetter::undecodable(&delivery.body, reject, function, origin);
-    let id = format!("dead-{}", delivery.id);
+    // Whoever appended it may have given no id; letters of one id would be taken for one.
+    let own = if delivery.id.is_empty() { origin } else { &delivery.id };
+    let id = format!("dead-{own}");
     Outgoing { id, to: gnomon_model::Destination::Dead, payload: letter.encode() }
 }

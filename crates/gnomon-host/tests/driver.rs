@@ -182,6 +182,18 @@ async fn bytes_that_are_no_envelope_are_a_dead_letter_with_the_bytes() {
 }
 
 #[tokio::test]
+async fn bytes_without_an_id_are_a_dead_letter_each() {
+    let memory = Memory::new(1);
+    let (source, mut batch) = deliver(&memory, vec![message("a", "x", "1")]).await;
+    let nameless = |position| Delivery { position, id: String::new(), body: "garbage".into() };
+    batch.extend([nameless(2), nameless(3)]);
+    for _ in 0..2 {
+        driver(&memory).drive(&Counting::default(), &source, &batch).await;
+    }
+    assert_eq!(memory.read(DEAD, 1, 10).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
 async fn two_drivers_on_one_record_lose_no_step() {
     let memory = Memory::new(1);
     let function = Counting::default();

@@ -37,6 +37,10 @@ const KEYS: [&str; 21] = [
     "queue_ca",
     "store_ca",
     "broker_group",
+    "broker_client",
+    "broker_ca",
+    "broker_cert",
+    "broker_key",
     "only",
 ];
 /// Variables with the prefix that are no settings.
@@ -73,7 +77,7 @@ pub struct Flags {
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     store: Option<String>,
-    /// MQTT broker that devices use instead of our own gateway, `mqtt://host:1883`
+    /// MQTT broker that devices use instead of our own gateway, `mqtt://host:1883` or `mqtts://…`
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     broker: Option<String>,
@@ -143,6 +147,14 @@ pub struct Settings {
     pub broker: Option<String>,
     /// Group under which several bridges share a broker's messages.
     pub broker_group: String,
+    /// Begins the bridge's client ids; of several bridges, each needs its own.
+    pub broker_client: Option<String>,
+    /// Authority to trust for the broker.
+    pub broker_ca: Option<PathBuf>,
+    /// Certificate that the bridge shows the broker.
+    pub broker_cert: Option<PathBuf>,
+    /// Key of that certificate.
+    pub broker_key: Option<PathBuf>,
     /// First part of every name in NATS and Redis.
     pub namespace: String,
     /// Copies of every stream in NATS.
@@ -255,6 +267,10 @@ impl Reader<'_> {
             queue_monitor: self
                 .optional("queue_monitor", "an address such as http://127.0.0.1:8222"),
             broker: self.optional("broker", "an address such as mqtt://127.0.0.1:1883"),
+            broker_client: self.optional("broker_client", "a name"),
+            broker_ca: self.optional("broker_ca", "a file"),
+            broker_cert: self.optional("broker_cert", "a file"),
+            broker_key: self.optional("broker_key", "a file"),
             queue_credentials: self.optional("queue_credentials", "a file"),
             queue_token: self.optional("queue_token", "a text"),
             queue_ca: self.optional("queue_ca", "a file"),

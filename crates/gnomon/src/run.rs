@@ -41,7 +41,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     let has = |part| settings.parts.contains(&part);
     let mut listeners = Listeners { gateway: None, bridge: None, http: None };
     if let Some(broker) = settings.broker.as_deref().filter(|_| has(Part::Gateway)) {
-        let options = BridgeOptions::at(broker, &settings.broker_group);
+        let options = BridgeOptions::of(broker, &settings);
         let failed = |error| Failure::from_error("bridge", &error);
         listeners.bridge = Some(options.map_err(failed)?);
     } else if has(Part::Gateway) {

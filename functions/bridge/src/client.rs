@@ -97,9 +97,11 @@ pub(crate) enum Answer {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Lost {
     #[error("connection of MQTT 3.1.1")]
-    V3(#[from] Box<rumqttc::ConnectionError>),
+    V3(#[source] Box<rumqttc::ConnectionError>),
     #[error("connection of MQTT 5")]
-    V5(#[from] Box<rumqttc::v5::ConnectionError>),
+    V5(#[source] Box<rumqttc::v5::ConnectionError>),
+    #[error("the broker's certificate is not trusted: {0}")]
+    Untrusted(String),
     #[error("the broker was silent for {} s", .0.as_secs())]
     Silent(Duration),
     #[error("the broker refuses the subscription: {0}")]
@@ -162,8 +164,8 @@ impl Connection {
 
     async fn poll(&mut self) -> Result<Event, Lost> {
         match self {
-            Self::V3(events, _) => Ok(v3::event(events.poll().await.map_err(Box::new)?)),
-            Self::V5(events, _) => Ok(v5::event(events.poll().await.map_err(Box::new)?)),
+            Self::V3(events, _) => Ok(v3::event(events.poll().await.map_err(v3::lost)?)),
+            Self::V5(events, _) => Ok(v5::event(events.poll().await.map_err(v5::lost)?)),
         }
     }
 }
@@ -203,5 +205,37 @@ impl Client {
             Self::V3(client) => client.try_disconnect().is_ok(),
             Self::V5(client) => client.try_disconnect().is_ok(),
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use gnomon_tests::certificate::{Authority, Identity};
+    use gnomon_tests::stack::{Kind, Part};
+
+    use super::*;
+    use crate::Tls;
+    use crate::uplink::chain;
+
+    #[tokio::test]
+    async fn a_broker_that_is_not_trusted_is_told_with_what_to_do() {
+        let authority = Authority::new();
+        let Identity { certificate, key } = authority.issue("broker");
+        let line = |word: &str, path: &Path| format!("{word} {}", path.display());
+        let lines = [line("certfile", &certificate), line("keyfile", &key)];
+        let broker = Part::start_with(Kind::Mosquitto, &lines.each_ref().map(String::as_str));
+        let other = Authority::new();
+        for version in [Version::V3, Version::V5] {
+            let tls = Tls::load(Some(&other.certificate()), None, None).unwrap();
+            let port = broker.address().port();
+            let options =
+                BridgeOptions { version, port, tls: Some(tls), ..BridgeOptions::default() };
+            let (_client, mut connection) = open(&options, Role::Uplink);
+            let text = chain(&connection.next().await.unwrap_err());
+            assert!(text.contains("set broker_ca to the authority that signed it"), "{text}");
+            assert_eq!(text.lines().count(), 1, "{text}");
+        }
     }
 }

@@ -20,6 +20,7 @@ use crate::client::{Client, Connection, Event, Lost, Role, client_id, open};
 use crate::feed::{Place, feed};
 use crate::options::{BridgeOptions, PACKET_BYTES_LIMIT};
 use crate::pace::Pace;
+use crate::turn::Turn;
 use crate::uplink::chain;
 use crate::window::{Outcome, Window};
 
@@ -28,12 +29,52 @@ const PARTING_MAX: Duration = Duration::from_secs(5);
 /// Most bytes of a PUBLISH beside topic, payload and texts of its properties.
 const OVERHEAD_BYTES: usize = 64;
 
-/// Carries messages until `stop` is cancelled; then ends what is on its way.
+/// Carries messages while it is this bridge's turn, until `stop` is cancelled; then ends what is on
+/// its way.
 pub(crate) async fn run<Q: Queue>(
     options: &BridgeOptions,
     queue: Q,
     stop: CancellationToken,
 ) -> Result<(), BridgeError> {
+    let closed = BridgeError::QueueClosed { what: "downlink" };
+    let mut turn = Turn::new(queue.clone());
+    loop {
+        match turn.wait(&stop).await {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(_) => return Err(closed),
+        }
+        metrics::gauge!("gnomon_bridge_downlink_held").set(1.0);
+        let ended = tokio::select! {
+            ended = carry(options, queue.clone(), &stop) => ended,
+            never = turn.stay() => match never {},
+        };
+        metrics::gauge!("gnomon_bridge_downlink_held").set(0.0);
+        match ended {
+            Ended::Stopped => break,
+            Ended::Closed => {
+                if !turn.lose().await.unwrap_or(false) {
+                    return Err(closed);
+                }
+                info!("another bridge has taken the downlink over");
+            }
+        }
+    }
+    turn.leave().await;
+    Ok(())
+}
+
+/// Why the downlink is not carried any more.
+enum Ended {
+    /// `stop` was cancelled.
+    Stopped,
+    /// The log is somebody else's now, or the queue was shut down.
+    Closed,
+}
+
+/// Carries messages until `stop` is cancelled, or somebody else has the log; what was on its way then
+/// is theirs to send again.
+async fn carry<Q: Queue>(options: &BridgeOptions, queue: Q, stop: &CancellationToken) -> Ended {
     let (handing, handed) = unbounded_channel();
     let (settling, settled) = unbounded_channel();
     let open_max = 2 * usize::from(options.inflight_max);
@@ -41,12 +82,12 @@ pub(crate) async fn run<Q: Queue>(
     let window = Window::default();
     let mut downlink =
         Downlinks { options, window, handed, settling, packet_bytes_max: 0, pace: Pace::new() };
-    let mut result = Ok(());
+    let mut ended = Ended::Stopped;
     while !stop.is_cancelled() {
-        match downlink.serve(&stop).await {
+        match downlink.serve(stop).await {
             Ok(()) => break,
             Err(Lost::QueueClosed) => {
-                result = Err(BridgeError::QueueClosed { what: "downlink" });
+                ended = Ended::Closed;
                 break;
             }
             Err(error) => {
@@ -55,12 +96,12 @@ pub(crate) async fn run<Q: Queue>(
                 warn!(error = chain(&error), "the downlink's connection ended");
             }
         }
-        downlink.pace.wait(&stop).await;
+        downlink.pace.wait(stop).await;
     }
     // The feed acknowledges what is settled, and ends.
     drop(downlink);
     let _ = tokio::time::timeout(PARTING_MAX, feeding).await;
-    result
+    ended
 }
 
 struct Downlinks<'a> {

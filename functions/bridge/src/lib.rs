@@ -1,7 +1,7 @@
 //! Devices on any MQTT broker: their publishes to the queue, the downlink to the broker.
 //!
 //! `uplink` and `downlink` each own a connection (`client`); `append` and `feed` are their sides of
-//! the queue. See: docs/bridge.md
+//! the queue. Of several bridges, one has the downlink at a time (`turn`). See: docs/bridge.md
 
 mod append;
 mod client;
@@ -11,13 +11,18 @@ mod options;
 mod pace;
 mod recall;
 mod taken;
+mod tls;
+mod turn;
 mod uplink;
 mod window;
 
 use gnomon_host::port::Queue;
 use tokio_util::sync::CancellationToken;
 
-pub use crate::options::{AddressError, BridgeOptions, Directions, Login, Subscriptions, Version};
+pub use crate::options::{
+    AddressError, BridgeOptions, Directions, Login, SettingsError, Subscriptions, Version,
+};
+pub use crate::tls::{Tls, TlsError};
 
 /// Why the bridge does not carry on. A broker that is away or refuses is no reason: it is tried
 /// again, and the log says so.
@@ -29,7 +34,8 @@ pub enum BridgeError {
         /// What is wrong.
         fault: &'static str,
     },
-    /// The queue was shut down, or, for the downlink, another consumer has taken its log over.
+    /// The queue was shut down, or, for the downlink, something that is no bridge, such as a gateway,
+    /// has taken its log over.
     #[error("the queue is closed to the {what}")]
     QueueClosed {
         /// Which direction.

@@ -6,7 +6,7 @@ fn main() -> std::process::ExitCode {
             .broker
             .as_deref()
             .ok_or("it needs --broker mqtt://host:port: the MQTT broker that devices use")?;
-        let options = gnomon_bridge::BridgeOptions::at(address, &settings.broker_group)?;
+        let options = gnomon_bridge::BridgeOptions::of(address, &settings)?;
         Ok(gnomon_bridge::run(options, queue, stop).await?)
     })
 }

@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+use gnomon_run::Settings;
+
+use crate::tls::{Tls, TlsError};
+
 /// Version of MQTT that is spoken with the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
@@ -18,8 +22,8 @@ pub enum Directions {
     Both,
     /// From devices to the queue.
     Uplink,
-    /// From the queue to devices. The downlink log has one consumer: one bridge at a time, and no
-    /// gateway beside it.
+    /// From the queue to devices. The downlink log has one consumer: of several bridges, one carries it and
+    /// the others stand by; no gateway beside them.
     Downlink,
 }
 
@@ -62,6 +66,8 @@ pub struct BridgeOptions {
     pub client_id: String,
     /// For the broker; none connects anonymously.
     pub login: Option<Login>,
+    /// How the broker is known; none speaks plain TCP.
+    pub tls: Option<Tls>,
     /// Version of MQTT.
     pub version: Version,
     /// Which way messages cross.
@@ -91,6 +97,7 @@ impl Default for BridgeOptions {
             port: 1883,
             client_id: "gnomon-bridge".into(),
             login: None,
+            tls: None,
             version: Version::V5,
             directions: Directions::Both,
             subscriptions: Subscriptions::Shared { group: "gnomon".into() },
@@ -103,22 +110,57 @@ impl Default for BridgeOptions {
     }
 }
 
-/// Why an address is none.
+/// Why an address is none. Never holds a part of it, which may be a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("address of the broker: {0}; write mqtt://[user:password@]host[:port]")]
+#[error(
+    "address of the broker: {0}; write mqtt://[user:password@]host[:port], or mqtts:// for TLS"
+)]
 pub struct AddressError(&'static str);
 
+/// Why settings do not lead to a broker.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The address is none.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// There can be no TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Certificates without TLS.
+    #[error(
+        "broker_ca, broker_cert and broker_key are for TLS: write mqtts:// in the address of the broker"
+    )]
+    Plain,
+}
+
 impl BridgeOptions {
-    /// Options for the broker at `mqtt://[user:password@]host[:port]`, in a group of bridges. A device
-    /// counts as online once it has spoken.
+    /// Options for the broker at this address, as the other settings say. A device counts as online once
+    /// it has spoken.
     ///
     /// # Errors
-    /// It is no such address.
-    pub fn at(address: &str, group: &str) -> Result<Self, AddressError> {
-        let rest = match address.split_once("://") {
-            Some(("mqtt" | "tcp", rest)) => rest,
-            Some(("mqtts" | "ssl", _)) => return Err(AddressError("TLS is not supported yet")),
-            _ => return Err(AddressError("it does not begin with mqtt://")),
+    /// Each in one line that says which setting to correct.
+    pub fn of(address: &str, settings: &Settings) -> Result<Self, SettingsError> {
+        let (is_tls, mut options) = Self::at(address)?;
+        let group = &settings.broker_group;
+        options.client_id =
+            settings.broker_client.clone().unwrap_or_else(|| format!("gnomon-bridge-{group}"));
+        options.subscriptions = Subscriptions::Shared { group: group.clone() };
+        let files = [&settings.broker_ca, &settings.broker_cert, &settings.broker_key];
+        let [authority, certificate, key] = files.map(Option::as_deref);
+        if is_tls {
+            options.tls = Some(Tls::load(authority, certificate, key)?);
+        } else if authority.or(certificate).or(key).is_some() {
+            return Err(SettingsError::Plain);
+        }
+        Ok(options)
+    }
+
+    /// Options for the broker at `mqtt[s]://[user:password@]host[:port]`, and whether it wants TLS.
+    fn at(address: &str) -> Result<(bool, Self), AddressError> {
+        let (is_tls, rest) = match address.split_once("://") {
+            Some(("mqtt" | "tcp", rest)) => (false, rest),
+            Some(("mqtts" | "ssl", rest)) => (true, rest),
+            _ => return Err(AddressError("it does not begin with mqtt:// or mqtts://")),
         };
         let (login, place) = match rest.rsplit_once('@') {
             Some((login, place)) => (Some(login.split_once(':').unwrap_or((login, ""))), place),
@@ -128,21 +170,20 @@ impl BridgeOptions {
         let (host, port) = match place.rsplit_once(':') {
             // The last colon of an IPv6 address in brackets is inside of them.
             Some((host, port)) if !port.ends_with(']') => (host, port),
-            _ => (place, "1883"),
+            _ => (place, if is_tls { "8883" } else { "1883" }),
         };
         let login = login.map(|(user_name, password)| Login {
             user_name: user_name.to_owned(),
             password: password.to_owned(),
         });
-        Ok(Self {
+        let options = Self {
             host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
             port: port.parse().map_err(|_| AddressError("the port is no number"))?,
-            client_id: format!("gnomon-bridge-{group}"),
             login,
-            subscriptions: Subscriptions::Shared { group: group.to_owned() },
             spoken_is_online: true,
             ..Self::default()
-        })
+        };
+        Ok((is_tls, options))
     }
 }
 
@@ -198,13 +239,17 @@ mod tests {
 
     #[test]
     fn an_address_is_taken_apart() {
-        let options = BridgeOptions::at("mqtt://me:se:cret@broker.example:1884", "g").unwrap();
-        assert_eq!((options.host.as_str(), options.port), ("broker.example", 1884));
+        let at = |address| BridgeOptions::at(address).unwrap();
+        let (is_tls, options) = at("mqtt://me:se:cret@broker.example:1884");
+        assert_eq!((is_tls, options.host.as_str(), options.port), (false, "broker.example", 1884));
         assert_eq!(options.login.unwrap().password, "se:cret");
-        let options = BridgeOptions::at("mqtt://[::1]", "g").unwrap();
-        assert_eq!((options.host.as_str(), options.port, options.login), ("::1", 1883, None));
-        for wrong in ["broker:1883", "mqtts://broker", "mqtt://broker:secret"] {
-            let error = BridgeOptions::at(wrong, "g").unwrap_err().to_string();
+        let (is_tls, options) = at("mqtt://[::1]");
+        assert_eq!((is_tls, options.host.as_str(), options.port), (false, "::1", 1883));
+        assert_eq!(options.login, None);
+        let (is_tls, options) = at("mqtts://broker.example");
+        assert_eq!((is_tls, options.port), (true, 8883));
+        for wrong in ["broker:1883", "http://broker", "mqtt://broker:secret"] {
+            let error = BridgeOptions::at(wrong).unwrap_err().to_string();
             assert!(error.contains("mqtt://") && !error.contains("secret"), "{error}");
         }
     }

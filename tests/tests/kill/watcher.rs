@@ -187,3 +187,63 @@ impl Seen {
         assert_eq!(pair_of_id.len() as u64, sent.div_ceil(2), "ids of {device}");
     }
 }
+
+/// The check finds what it is for.
+mod controls {
+    use std::panic::catch_unwind;
+
+    use serde_json::json;
+
+    use super::*;
+
+    const SENT: u64 = 10;
+
+    fn alert(number: u64, life: u32) -> Alert {
+        let status = if number.is_multiple_of(2) { "active" } else { "cleared" };
+        let values = json!({ "temperature": publisher::temperature(number) });
+        let id = format!("occurrence-{}", number / 2);
+        let body = json!({ "id": id, "status": status, "values": values });
+        Alert { device: publisher::name(0), number, body, life }
+    }
+
+    /// Whether these alerts are what they should be.
+    fn passes(alerts: Vec<Alert>) -> bool {
+        let check = || {
+            let mut seen = Seen::default();
+            alerts.into_iter().for_each(|alert| seen.note(alert));
+            seen.assert_complete(0, SENT);
+        };
+        catch_unwind(std::panic::AssertUnwindSafe(check)).is_ok()
+    }
+
+    fn all() -> Vec<Alert> {
+        (0..SENT).map(|number| alert(number, 1)).collect()
+    }
+
+    #[test]
+    fn alerts_as_they_should_be_pass_and_may_come_again_in_another_life() {
+        assert!(passes(all()));
+        assert!(passes(all().into_iter().chain([alert(9, 2)]).collect()));
+    }
+
+    #[test]
+    fn a_lost_a_doubled_and_a_swapped_message_are_seen_in_alerts() {
+        let (mut lost, mut doubled, mut swapped) = (all(), all(), all());
+        lost.remove(4);
+        doubled.push(alert(4, 1));
+        swapped.swap(4, 5);
+        assert!(!passes(lost), "lost");
+        assert!(!passes(doubled), "doubled");
+        assert!(!passes(swapped), "swapped");
+    }
+
+    #[test]
+    fn another_id_and_another_text_under_the_same_number_are_seen() {
+        let (mut other_id, mut changed) = (all(), all());
+        other_id[5].body["id"] = json!("occurrence-x");
+        changed.push(alert(4, 2));
+        changed[SENT as usize].body["status"] = json!("cleared");
+        assert!(!passes(other_id), "two ids for one occurrence");
+        assert!(!passes(changed), "it came again, and differs");
+    }
+}

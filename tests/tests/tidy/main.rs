@@ -132,3 +132,32 @@ fn test_modules_are_found_beside_their_parents() {
     assert_eq!(places_of("a/src/shadow/mod.rs", "laws")[0], "a/src/shadow/laws.rs");
     assert_eq!(places_of("a/src/merge.rs", "laws")[0], "a/src/merge/laws.rs");
 }
+
+/// Names in backticks that only a test can have.
+fn names_of_tests(page: &str) -> Vec<&str> {
+    let quoted = page.split('`').skip(1).step_by(2);
+    let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    quoted.filter(|name| name.matches('_').count() >= 3 && name.bytes().all(is_letter)).collect()
+}
+
+#[test]
+fn every_test_that_the_guarantees_name_is_there() {
+    let files = files();
+    let page = &files.iter().find(|(path, _)| path == "docs/guarantees.md").expect("it is there").1;
+    let sources: Vec<_> = files.iter().filter(|(path, _)| path.ends_with(".rs")).collect();
+    let names = names_of_tests(page);
+    assert!(names.len() > 40, "{names:?}");
+    let missing: Vec<String> = names
+        .into_iter()
+        .filter(|name| {
+            let function = format!("fn {name}");
+            let has = |(_, raw): &&(String, String)| {
+                raw.match_indices(&function)
+                    .any(|(at, _)| raw[at + function.len()..].starts_with(['(', '<']))
+            };
+            !sources.iter().any(has)
+        })
+        .map(str::to_owned)
+        .collect();
+    assert_tidy(&missing);
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_nats::ConnectOptions;
 
 use super::{NatsOptions, whole};
+use crate::redis::decode_percent;
 
 /// Oldest server that keeps what it is told; earlier ones drop filters of consumers in silence.
 const OLDEST: (u32, u32) = (2, 10);
@@ -66,6 +67,9 @@ pub(super) async fn connect(options: &NatsOptions) -> Result<async_nats::Client,
             Duration::from_millis(50 << attempt.min(5)).min(Duration::from_secs(1))
         })
         .event_callback(|event| async move { tracing::info!(%event, "NATS") });
+    if let Some((user, password)) = login(&options.url) {
+        connect = connect.user_and_password(user, password);
+    }
     if let Some(token) = &options.token {
         connect = connect.token(token.clone());
     }
@@ -120,6 +124,16 @@ fn check_version(found: &str) -> Result<(), NatsOpenError> {
     Ok(())
 }
 
+/// User and password of the first address that has them: the library reads none out of an address.
+fn login(url: &str) -> Option<(String, String)> {
+    let one = |url: &str| {
+        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+        let (user, password) = rest.rsplit_once('@')?.0.split_once(':')?;
+        Some((decode_percent(user), decode_percent(password)))
+    };
+    url.split(',').find_map(one)
+}
+
 /// Addresses without what stands before an `@`.
 fn place(url: &str) -> String {
     let one = |url: &str| match (url.split_once("://"), url.rsplit_once('@')) {
@@ -143,6 +157,14 @@ mod tests {
         for fine in ["2.10.0", "2.10.26", "2.15.1", "3.0.0", "v2.12.1-RC.2"] {
             check_version(fine).unwrap();
         }
+    }
+
+    #[test]
+    fn a_login_is_read_out_of_an_address() {
+        let login = |url| login(url).map(|(user, password)| format!("{user} {password}"));
+        assert_eq!(login("nats://h:1,tls://a:s%40%2F@h:2").as_deref(), Some("a s@/"));
+        assert_eq!(login("a:b:c@h").as_deref(), Some("a b:c"));
+        assert_eq!(login("nats://h:1").or(login("token@h:1")), None);
     }
 
     #[test]

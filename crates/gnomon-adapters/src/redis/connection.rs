@@ -141,7 +141,7 @@ fn parse_node(node: &str, default_port: u16) -> Option<(String, u16)> {
 }
 
 /// `%40` -> `@`: passwords may hold what separates the parts of an address.
-fn decode_percent(text: &str) -> String {
+pub(crate) fn decode_percent(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, tail)) = rest.split_first() {

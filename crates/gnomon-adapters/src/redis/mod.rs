@@ -31,6 +31,7 @@ use gnomon_host::port::StoreError;
 use redis::{Cmd, FromRedisValue, Value};
 
 use self::connection::Connection;
+pub(crate) use self::connection::decode_percent;
 pub use self::probe::Durability;
 
 /// Number of the layout of keys and values.

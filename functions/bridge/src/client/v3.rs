@@ -6,8 +6,9 @@ use gnomon_host::downlink::Downlink;
 use rumqttc::mqttbytes::v4::{Packet, Publish, SubscribeReasonCode};
 use rumqttc::{AsyncClient, MqttOptions, Outgoing, QoS, SubscribeFilter};
 
-use super::{Answer, Event, INFLIGHT_LIMIT, Received, Role, client_id};
+use super::{Answer, Event, INFLIGHT_LIMIT, Lost, Received, Role, client_id};
 use crate::options::{BridgeOptions, PACKET_BYTES_LIMIT};
+use crate::tls::mistrust;
 
 pub(super) fn options(options: &BridgeOptions, role: Role) -> MqttOptions {
     let mut out = MqttOptions::new(client_id(options, role), options.host.clone(), options.port);
@@ -23,7 +24,18 @@ pub(super) fn options(options: &BridgeOptions, role: Role) -> MqttOptions {
     if let Some(login) = &options.login {
         out.set_credentials(login.user_name.clone(), login.password.clone());
     }
+    if let Some(tls) = &options.tls {
+        out.set_transport(tls.transport());
+    }
     out
+}
+
+pub(super) fn lost(error: rumqttc::ConnectionError) -> Lost {
+    let mistrust = match &error {
+        rumqttc::ConnectionError::Tls(error) => mistrust(error),
+        _ => None,
+    };
+    mistrust.map_or_else(|| Lost::V3(Box::new(error)), Lost::Untrusted)
 }
 
 pub(super) fn event(event: rumqttc::Event) -> Event {

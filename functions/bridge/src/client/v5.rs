@@ -11,8 +11,9 @@ use rumqttc::v5::mqttbytes::v5::{
 };
 use rumqttc::v5::{AsyncClient, MqttOptions};
 
-use super::{Answer, Event, INFLIGHT_LIMIT, Received, Role, client_id};
+use super::{Answer, Event, INFLIGHT_LIMIT, Lost, Received, Role, client_id};
 use crate::options::BridgeOptions;
+use crate::tls::mistrust;
 
 pub(super) fn options(options: &BridgeOptions, role: Role) -> MqttOptions {
     let mut out = MqttOptions::new(client_id(options, role), options.host.clone(), options.port);
@@ -32,7 +33,18 @@ pub(super) fn options(options: &BridgeOptions, role: Role) -> MqttOptions {
     if let Some(login) = &options.login {
         out.set_credentials(login.user_name.clone(), login.password.clone());
     }
+    if let Some(tls) = &options.tls {
+        out.set_transport(tls.transport());
+    }
     out
+}
+
+pub(super) fn lost(error: rumqttc::v5::ConnectionError) -> Lost {
+    let mistrust = match &error {
+        rumqttc::v5::ConnectionError::Tls(error) => mistrust(error),
+        _ => None,
+    };
+    mistrust.map_or_else(|| Lost::V5(Box::new(error)), Lost::Untrusted)
 }
 
 pub(super) fn event(event: rumqttc::v5::Event) -> Event {

@@ -5,5 +5,7 @@
 mod downlink;
 mod played;
 mod restart;
+mod tls;
+mod turns;
 mod uplink;
 mod world;
