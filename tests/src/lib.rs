@@ -4,6 +4,7 @@
 //! Never: a crate of Gnomon. The tests see what a client sees, and share no mistake with it.
 
 pub mod http;
+pub mod mosquitto;
 pub mod packet;
 pub mod process;
 pub mod random;

@@ -68,6 +68,8 @@ pub struct QueueBounds {
     pub shadow: LogBounds,
     /// Calls and replies.
     pub calls: LogBounds,
+    /// Acknowledgements and reminders of alerts.
+    pub alerts: LogBounds,
     /// Messages to topics.
     pub downlink: LogBounds,
     /// Answers to applications.
@@ -85,6 +87,7 @@ impl QueueBounds {
             telemetry: bounds,
             shadow: bounds,
             calls: bounds,
+            alerts: bounds,
             downlink: bounds,
             answers: newest,
             dead: newest,
@@ -98,6 +101,7 @@ impl QueueBounds {
             Stream::Telemetry => self.telemetry,
             Stream::Shadow => self.shadow,
             Stream::Calls => self.calls,
+            Stream::Alerts => self.alerts,
             Stream::Downlink => self.downlink,
             Stream::Answers => self.answers,
             Stream::Dead => self.dead,
@@ -111,6 +115,12 @@ impl Default for QueueBounds {
             telemetry: LogBounds::consumed(100_000, 64 << 20),
             shadow: LogBounds::consumed(10_000, 16 << 20),
             calls: LogBounds::consumed(10_000, 16 << 20),
+            alerts: LogBounds {
+                // What people do, and at most one reminder for each device.
+                pending_messages_max: 100_000,
+                pending_bytes_max: 64 << 20,
+                ..LogBounds::consumed(10_000, 16 << 20)
+            },
             downlink: LogBounds::consumed(50_000, 32 << 20),
             answers: LogBounds::newest(10_000, 16 << 20),
             dead: LogBounds::newest(100_000, 256 << 20),

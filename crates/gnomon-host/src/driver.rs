@@ -206,7 +206,8 @@ impl<S: Store, Q: Queue> Driver<S, Q> {
             let (device, revision) = (group.device.clone(), stepped.stored.revision);
             if stepped.changed {
                 let record = std::mem::take(&mut stepped.stored.record);
-                writes.push(Write { device, expected_revision: revision, record });
+                let due_before = stepped.due_before;
+                writes.push(Write { device, expected_revision: revision, record, due_before });
                 waiting.push((group, stepped));
             } else {
                 self.settle(&group, stepped, verdicts, outgoing);

@@ -2,7 +2,6 @@
 
 mod check;
 mod dead;
-mod gauges;
 mod publisher;
 mod remote;
 mod run;

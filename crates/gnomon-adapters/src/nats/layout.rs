@@ -23,7 +23,7 @@ const MISSED_AFTER: Duration = Duration::from_secs(4);
 fn logs(partitions: u16) -> impl Iterator<Item = Log> {
     Stream::ALL.into_iter().flat_map(move |stream| {
         let count = match stream {
-            Stream::Telemetry | Stream::Shadow | Stream::Calls => partitions,
+            Stream::Telemetry | Stream::Shadow | Stream::Calls | Stream::Alerts => partitions,
             Stream::Downlink | Stream::Answers | Stream::Dead => 1,
         };
         (0..count).map(move |partition| Log { stream, partition })

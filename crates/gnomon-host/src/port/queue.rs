@@ -13,8 +13,11 @@ pub enum Stream {
     Telemetry,
     /// What applications desire. Partitioned by device.
     Shadow,
-    /// Calls of applications and replies of devices. Partitioned by device.
+    /// Calls of applications, replies of devices, and deadlines that have passed. Partitioned by
+    /// device.
     Calls,
+    /// Acknowledgements of alerts, and reminders that are due. Partitioned by device.
+    Alerts,
     /// Messages to topics: to devices, and between clients. One partition.
     Downlink,
     /// Answers to applications that wait. One partition.
@@ -25,8 +28,15 @@ pub enum Stream {
 
 impl Stream {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Telemetry, Self::Shadow, Self::Calls, Self::Downlink, Self::Answers, Self::Dead];
+    pub const ALL: [Self; 7] = [
+        Self::Telemetry,
+        Self::Shadow,
+        Self::Calls,
+        Self::Alerts,
+        Self::Downlink,
+        Self::Answers,
+        Self::Dead,
+    ];
 
     /// The stream as a lower-case word.
     #[must_use]
@@ -35,6 +45,7 @@ impl Stream {
             Self::Telemetry => "telemetry",
             Self::Shadow => "shadow",
             Self::Calls => "calls",
+            Self::Alerts => "alerts",
             Self::Downlink => "downlink",
             Self::Answers => "answers",
             Self::Dead => "dead",

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use gnomon_model::{DeviceKey, ProductKey, Record};
+use gnomon_model::{DeviceKey, DueKind, DueTimes, ProductKey, Record};
 
 /// A record and the number by which its next write is checked.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -22,6 +22,9 @@ pub struct Write {
     pub expected_revision: u64,
     /// The record to keep.
     pub record: Record,
+    /// What was due when in the record that was loaded ([`Record::due_times`]), so that a store
+    /// whose index stands elsewhere touches it only when something is due earlier than before.
+    pub due_before: DueTimes,
 }
 
 /// What became of one write.
@@ -99,4 +102,17 @@ pub trait Store: Clone + Send + Sync + 'static {
         after: Option<&DeviceKey>,
         count_max: usize,
     ) -> impl Future<Output = Result<Page, StoreError>> + Send;
+
+    /// Finds up to `count_max` devices in whose records something of a kind is due at `now_ms` or
+    /// before, and since when, earliest first. Every commit that was answered before is seen. Costs
+    /// about as much as there is to find, however many records there are.
+    ///
+    /// # Errors
+    /// The store is unavailable or closed.
+    fn due(
+        &self,
+        kind: DueKind,
+        now_ms: i64,
+        count_max: usize,
+    ) -> impl Future<Output = Result<Vec<(DeviceKey, i64)>, StoreError>> + Send;
 }

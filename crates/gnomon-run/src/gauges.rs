@@ -7,15 +7,13 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Keeps the gauges of the queue up to date: appended = acknowledged + pending, per log.
-pub(crate) async fn measure<Q: Queue>(
-    queue: Q,
-    metrics: PrometheusHandle,
-    stop: CancellationToken,
-) {
+pub async fn measure<Q: Queue>(queue: Q, metrics: PrometheusHandle, stop: CancellationToken) {
     while !stop.is_cancelled() {
         for stream in Stream::ALL {
             let partitions = match stream {
-                Stream::Telemetry | Stream::Shadow | Stream::Calls => queue.partitions(),
+                Stream::Telemetry | Stream::Shadow | Stream::Calls | Stream::Alerts => {
+                    queue.partitions()
+                }
                 Stream::Downlink | Stream::Answers | Stream::Dead => 1,
             };
             for partition in 0..partitions {
