@@ -5,6 +5,7 @@
 
 pub mod certificate;
 pub mod http;
+pub mod mosquitto;
 pub mod packet;
 pub mod passage;
 pub mod process;

@@ -357,6 +357,15 @@ impl Beside {
     }
 }
 
+impl Beside {
+    /// Lines of output so far, as far as they were waited for, that hold all the fragments.
+    #[must_use]
+    pub fn seen(&self, fragments: &[&str]) -> Vec<&str> {
+        let fits = |line: &&str| fragments.iter().all(|part| line.contains(part));
+        self.seen.iter().map(String::as_str).filter(fits).collect()
+    }
+}
+
 impl Drop for Beside {
     fn drop(&mut self) {
         let _ = self.child.kill();

@@ -13,6 +13,7 @@ pub struct Worker {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     child: Child,
+    greeting: String,
 }
 
 impl Worker {
@@ -40,16 +41,23 @@ impl Worker {
     ) -> Self {
         let program = format!("gnomon-{function}");
         let folder = |name: &str| repository().join(name).display().to_string();
-        let arguments = ["--queue", queue, "--store", store, "--rules", &folder("rules")]
-            .into_iter()
-            .map(str::to_owned)
-            .chain(["--schemas".to_owned(), folder("schemas")])
-            .chain(more.iter().map(|word| (*word).to_owned()))
-            .collect::<Vec<_>>();
+        let mut arguments = ["--queue", queue, "--store", store].map(str::to_owned).to_vec();
+        arguments.extend(more.iter().map(|word| (*word).to_owned()));
+        for (flag, name) in [("--rules", "rules"), ("--schemas", "schemas")] {
+            if !more.contains(&flag) {
+                arguments.extend([flag.to_owned(), folder(name)]);
+            }
+        }
         let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
         let environment = environment.iter().map(owned).collect::<Vec<_>>();
-        let child = launch(&program, &arguments, &environment);
-        Self { program, arguments, environment, child }
+        let (child, greeting) = launch(&program, &arguments, &environment);
+        Self { program, arguments, environment, child, greeting }
+    }
+
+    /// The line by which it said that it works.
+    #[must_use]
+    pub fn greeting(&self) -> &str {
+        &self.greeting
     }
 
     /// Sends its process a signal, such as `STOP` or `CONT`.
@@ -69,7 +77,7 @@ impl Worker {
     pub fn kill_9_and_restart(&mut self) {
         self.child.kill().expect("a child can be killed");
         self.child.wait().expect("a child can be waited for");
-        self.child = launch(&self.program, &self.arguments, &self.environment);
+        (self.child, self.greeting) = launch(&self.program, &self.arguments, &self.environment);
     }
 
     /// Asks it to stop, and waits until it has.
@@ -91,7 +99,11 @@ impl Drop for Worker {
     }
 }
 
-fn launch(program: &str, arguments: &[String], environment: &[(String, String)]) -> Child {
+fn launch(
+    program: &str,
+    arguments: &[String],
+    environment: &[(String, String)],
+) -> (Child, String) {
     let path = binary().parent().unwrap_or(Path::new(".")).join(program);
     let mut child = Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "--"])
@@ -104,7 +116,8 @@ fn launch(program: &str, arguments: &[String], environment: &[(String, String)])
         .spawn()
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
-    let works = lines.any(|line| line.is_ok_and(|line| line.contains("(Ctrl-C stops)")));
-    assert!(works, "{} does not start; is it built?", path.display());
-    child
+    let greeting = lines.find_map(|line| line.ok().filter(|line| line.contains("(Ctrl-C stops)")));
+    let greeting =
+        greeting.unwrap_or_else(|| panic!("{} does not start; is it built?", path.display()));
+    (child, greeting)
 }

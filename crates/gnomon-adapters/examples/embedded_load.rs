@@ -155,7 +155,12 @@ async fn write_all(
     for number in numbers {
         let expected_revision = revisions.get(number).copied().unwrap_or(0);
         let device = device(*number)?;
-        writes.push(Write { device, expected_revision, record: record.clone() });
+        writes.push(Write {
+            device,
+            expected_revision,
+            record: record.clone(),
+            due_before: Default::default(),
+        });
     }
     for (number, answer) in numbers.iter().zip(store.commit(&writes).await?) {
         let Committed::Done { revision } = answer else {

@@ -93,6 +93,8 @@ pub struct QueueBounds {
     pub shadow: LogBounds,
     /// Calls and replies.
     pub calls: LogBounds,
+    /// Acknowledgements and reminders of alerts.
+    pub alerts: LogBounds,
     /// Messages to topics.
     pub downlink: LogBounds,
     /// Answers to applications.
@@ -110,6 +112,7 @@ impl QueueBounds {
             telemetry: bounds,
             shadow: bounds,
             calls: bounds,
+            alerts: bounds,
             downlink: bounds,
             answers: newest,
             dead: newest,
@@ -123,7 +126,7 @@ impl QueueBounds {
     /// | class | streams | pending | kept |
     /// |---|---|---|---|
     /// | telemetry | telemetry | 500,000, 512 MiB | `age`, `bytes` |
-    /// | commands | shadow, calls, downlink | 500,000, 64 MiB | `age`, a quarter of `bytes` |
+    /// | commands | shadow, calls, alerts, downlink | 500,000, 64 MiB | `age`, a quarter of `bytes` |
     /// | events | answers, dead | never full | the newest |
     #[must_use]
     pub fn replayable(age: Duration, bytes: u64) -> Self {
@@ -139,6 +142,7 @@ impl QueueBounds {
             telemetry: of(Stream::Telemetry),
             shadow: of(Stream::Shadow),
             calls: of(Stream::Calls),
+            alerts: of(Stream::Alerts),
             downlink: of(Stream::Downlink),
             answers: of(Stream::Answers),
             dead: of(Stream::Dead),
@@ -152,6 +156,7 @@ impl QueueBounds {
             Stream::Telemetry => self.telemetry,
             Stream::Shadow => self.shadow,
             Stream::Calls => self.calls,
+            Stream::Alerts => self.alerts,
             Stream::Downlink => self.downlink,
             Stream::Answers => self.answers,
             Stream::Dead => self.dead,
@@ -165,6 +170,12 @@ impl Default for QueueBounds {
             telemetry: LogBounds::consumed(100_000, 64 << 20),
             shadow: LogBounds::consumed(10_000, 16 << 20),
             calls: LogBounds::consumed(10_000, 16 << 20),
+            alerts: LogBounds {
+                // What people do, and at most one reminder for each device.
+                pending_messages_max: 100_000,
+                pending_bytes_max: 64 << 20,
+                ..LogBounds::consumed(10_000, 16 << 20)
+            },
             downlink: LogBounds::consumed(50_000, 32 << 20),
             answers: LogBounds::newest(10_000, 16 << 20),
             dead: LogBounds::newest(100_000, 256 << 20),

@@ -4,6 +4,7 @@
 //! Never: a rule, a dialect, a function.
 
 pub mod bounds;
+mod due;
 pub mod embedded;
 pub mod faulty;
 mod held;

@@ -12,7 +12,7 @@ use crate::log::{Entry, LogState, Tail};
 
 /// Where dead letters stand.
 pub(crate) const DEAD: Log = Log { stream: Stream::Dead, partition: 0 };
-const PARTITIONED: [Stream; 3] = [Stream::Telemetry, Stream::Shadow, Stream::Calls];
+const PARTITIONED: [Stream; 4] = [Stream::Telemetry, Stream::Shadow, Stream::Calls, Stream::Alerts];
 const SINGLE: [Stream; 3] = [Stream::Downlink, Stream::Answers, Stream::Dead];
 
 /// One log and who waits for it.
@@ -91,9 +91,10 @@ impl Logs {
             Stream::Telemetry => (0, many),
             Stream::Shadow => (many, many),
             Stream::Calls => (2 * many, many),
-            Stream::Downlink => (3 * many, 1),
-            Stream::Answers => (3 * many + 1, 1),
-            Stream::Dead => (3 * many + 2, 1),
+            Stream::Alerts => (3 * many, many),
+            Stream::Downlink => (4 * many, 1),
+            Stream::Answers => (4 * many + 1, 1),
+            Stream::Dead => (4 * many + 2, 1),
         };
         assert!(usize::from(log.partition) < width, "log {log} is outside of {width} partitions");
         block + usize::from(log.partition)

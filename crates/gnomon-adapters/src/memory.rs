@@ -12,9 +12,10 @@ use gnomon_host::port::{
     Committed, Consumer, Counts, Delivery, Keeping, Log, Message, Page, Progress, Promise, Queue,
     QueueError, SavedSession, SessionChange, Sessions, Store, StoreError, Stored, Stream, Write,
 };
-use gnomon_model::{DeviceKey, ProductKey};
+use gnomon_model::{DeviceKey, DueKind, DueTimes, ProductKey};
 
 use crate::bounds::{LogBounds, QueueBounds};
+use crate::due::DueIndex;
 use crate::log::{Next, Settled, Tail};
 use crate::logs::{Cell, DEAD, Logs};
 use crate::memory::readers::Readers;
@@ -35,12 +36,25 @@ pub struct Memory {
     shared: Arc<Shared>,
 }
 
+#[derive(Default)]
+struct Records {
+    by_device: BTreeMap<DeviceKey, Stored>,
+    due: DueIndex<DeviceKey>,
+}
+
+impl Records {
+    fn erase(&mut self, device: &DeviceKey) {
+        self.by_device.remove(device);
+        self.due.set(device, DueTimes::default());
+    }
+}
+
 struct Shared {
     logs: Logs,
     closed: AtomicBool,
     /// Held while appending, so that a batch goes in as one.
     appending: Mutex<()>,
-    records: Mutex<BTreeMap<DeviceKey, Stored>>,
+    records: Mutex<Records>,
     sessions: Mutex<Saved>,
     readers: Mutex<Readers>,
     /// Group and member of everybody who attends.
@@ -353,7 +367,7 @@ impl Consumer for MemoryConsumer {
 
 impl Store for Memory {
     async fn load(&self, devices: &[DeviceKey]) -> Result<Vec<Stored>, StoreError> {
-        let records = lock(&self.open_store()?.records);
+        let records = &lock(&self.open_store()?.records).by_device;
         Ok(devices.iter().map(|key| records.get(key).cloned().unwrap_or_default()).collect())
     }
 
@@ -371,6 +385,7 @@ impl Store for Memory {
         let records = lock(&self.open_store()?.records);
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let wanted = records
+            .by_device
             .range::<DeviceKey, _>((start, Bound::Unbounded))
             .map(|(key, _)| key)
             .filter(|key| product.is_none_or(|product| key.product == *product));
@@ -379,22 +394,33 @@ impl Store for Memory {
 
     async fn erase(&self, devices: &[DeviceKey]) -> Result<(), StoreError> {
         let mut records = lock(&self.open_store()?.records);
-        devices.iter().for_each(|device| drop(records.remove(device)));
+        devices.iter().for_each(|device| records.erase(device));
         Ok(())
     }
 
     async fn promise(&self) -> Promise {
         promise()
     }
+
+    async fn due(
+        &self,
+        kind: DueKind,
+        now_ms: i64,
+        count_max: usize,
+    ) -> Result<Vec<(DeviceKey, i64)>, StoreError> {
+        Ok(lock(&self.open_store()?.records).due.find(kind, now_ms, count_max))
+    }
 }
 
-fn write_one(records: &mut BTreeMap<DeviceKey, Stored>, write: &Write) -> Committed {
-    let found = records.get(&write.device).map_or(0, |stored| stored.revision);
+fn write_one(records: &mut Records, write: &Write) -> Committed {
+    let found = records.by_device.get(&write.device).map_or(0, |stored| stored.revision);
     if found != write.expected_revision {
         return Committed::Conflict;
     }
     let revision = found + 1;
-    records.insert(write.device.clone(), Stored { record: write.record.clone(), revision });
+    records.due.set(&write.device, write.record.due_times());
+    let stored = Stored { record: write.record.clone(), revision };
+    records.by_device.insert(write.device.clone(), stored);
     Committed::Done { revision }
 }
 

@@ -99,6 +99,11 @@ macro_rules! store_contract {
             pages_list_every_device_once_in_order
             a_listing_of_a_product_is_just_that
             what_is_erased_never_was
+            what_is_due_is_found_earliest_first
+            what_is_due_is_what_the_last_record_says
+            a_write_that_conflicts_makes_nothing_due
+            what_is_due_survives_a_reopen
+            racing_writers_and_searches_lose_nothing_due
             a_closed_store_says_so
         }
     };

@@ -111,13 +111,18 @@ fn key() -> DeviceKey {
 async fn assert_store_works(options: RedisOptions) {
     let store = Redis::open(&options).await.unwrap();
     let first = store.load(&[key()]).await.unwrap().remove(0);
-    let write = Write { device: key(), expected_revision: first.revision, record: first.record };
+    let write = Write {
+        device: key(),
+        expected_revision: first.revision,
+        record: first.record,
+        due_before: Default::default(),
+    };
     let done = Committed::Done { revision: first.revision + 1 };
     assert_eq!(store.commit(std::slice::from_ref(&write)).await.unwrap(), [done]);
     assert_eq!(store.commit(&[write]).await.unwrap(), [Committed::Conflict]);
     assert_eq!(store.list(None, None, 10).await.unwrap().devices, [key()]);
     assert_eq!(store.list(Some(&key().product), None, 10).await.unwrap().devices, [key()]);
-    assert!(store.load_all().await.unwrap().is_empty());
+    assert!(store.load_all("gateway").await.unwrap().is_empty());
 }
 
 async fn assert_store_refused(options: RedisOptions) {
@@ -244,7 +249,12 @@ async fn a_store_behind_sentinel_goes_on_with_the_replica() {
     let write = |revision, applied| {
         let mut record = Record::default();
         record.counts.applied = applied;
-        vec![Write { device: key(), expected_revision: revision, record }]
+        vec![Write {
+            device: key(),
+            expected_revision: revision,
+            record,
+            due_before: Default::default(),
+        }]
     };
     assert_eq!(store.commit(&write(0, 1)).await.unwrap(), [Committed::Done { revision: 1 }]);
     let keys = redis_cli(&master, &["dbsize"]);

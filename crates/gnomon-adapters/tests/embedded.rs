@@ -40,7 +40,7 @@ fn write(number: u64, expected_revision: u64) -> Write {
     let device = DeviceKey::parse("p", &format!("device-{number:05}")).unwrap();
     let mut record = Record::default();
     record.counts.applied = expected_revision + 1;
-    Write { device, expected_revision, record }
+    Write { device, expected_revision, record, due_before: Default::default() }
 }
 
 /// Runs one test of this binary in a process of its own.

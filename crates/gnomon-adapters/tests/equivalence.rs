@@ -170,7 +170,12 @@ impl<P: Queue + Store + Sessions> Side<P> {
             record.counts.applied = stored.revision + 1;
             // One in five is stale.
             let expected_revision = stored.revision + u64::from(*off == 4);
-            Write { device: device.clone(), expected_revision, record }
+            Write {
+                device: device.clone(),
+                expected_revision,
+                record,
+                due_before: Default::default(),
+            }
         };
         let all: Vec<_> = devices.iter().zip(&loaded).zip(writes).map(write).collect();
         format!(

@@ -24,7 +24,7 @@ fn message(id: u64) -> Message {
 
 fn write(expected_revision: u64) -> Write {
     let device = DeviceKey::parse("p", "d").unwrap();
-    Write { device, expected_revision, record: Record::default() }
+    Write { device, expected_revision, record: Record::default(), due_before: Default::default() }
 }
 
 async fn appended(queue: &Faulty<Memory>) -> u64 {

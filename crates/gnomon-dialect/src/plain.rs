@@ -218,6 +218,13 @@ struct AlertBody<'a> {
     at: i64,
     values: &'a Object,
     id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acknowledged_at: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acknowledged_by: Option<&'a str>,
+    /// The how-manieth reminder this is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reminder: Option<u32>,
 }
 
 /// The alert's document, with these values in place of its own.
@@ -232,6 +239,9 @@ pub(crate) fn alert_text(alert: &Alert, values: &Object) -> String {
         at: alert.at,
         values,
         id: &alert.id,
+        acknowledged_at: alert.acknowledged_at,
+        acknowledged_by: alert.acknowledged_by.as_deref(),
+        reminder: Some(alert.reminders).filter(|count| *count > 0 && alert.is_open()),
     })
 }
 

@@ -52,7 +52,11 @@ impl DeadLetter {
     pub fn new(envelope: &Envelope, reject: &Reject, function: &str, source: &str) -> Self {
         let payload: &[u8] = match &envelope.what {
             What::Published { payload, .. } => payload,
-            What::Presence(_) | What::Desire { .. } | What::Call { .. } => &[],
+            What::Presence(_)
+            | What::Desire { .. }
+            | What::Call { .. }
+            | What::Acknowledge { .. }
+            | What::Due { .. } => &[],
         };
         Self {
             at_ms: envelope.received_at_ms,

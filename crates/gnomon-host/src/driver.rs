@@ -43,7 +43,7 @@ pub struct Driver<S, Q> {
     queue: Q,
     watch: Watch,
     /// Records as last committed by this worker. Only a shortcut: the store's compare-and-set
-    /// decides whether one is current.
+    /// decides whether one is current, so what leads to no write is decided on a loaded one.
     records: HashMap<DeviceKey, Stored>,
 }
 
@@ -55,6 +55,17 @@ struct Group {
     /// Positions of inputs on which a step panicked.
     poison: BTreeSet<u64>,
 }
+
+/// Where a record comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Age {
+    /// The cache: others may have written it since.
+    Cached,
+    /// The store, a moment ago.
+    Loaded,
+}
+
+type Loaded = (Result<Stored, Reject>, Age);
 
 impl Group {
     fn new(device: DeviceKey) -> Self {
@@ -138,10 +149,12 @@ impl<S: Store, Q: Queue> Driver<S, Q> {
         let Some(loaded) = self.load(&groups).await else { return Vec::new() };
         let mut decided = Vec::with_capacity(groups.len());
         let mut again = Vec::new();
-        for (mut group, stored) in groups.into_iter().zip(loaded) {
+        for (mut group, (stored, age)) in groups.into_iter().zip(loaded) {
             match stored {
                 Ok(stored) => {
                     match step_device(function, source, &group.inputs, stored, &group.poison) {
+                        // Nothing would tell that another function has written the record since.
+                        Ok(stepped) if !stepped.changed && age == Age::Cached => again.push(group),
                         Ok(stepped) => decided.push((group, stepped)),
                         Err(position) => {
                             // The record went down with the step: load it, and leave this input out.
@@ -163,9 +176,10 @@ impl<S: Store, Q: Queue> Driver<S, Q> {
 
     /// Takes the groups' records out of the cache, and loads the others in one round trip. None
     /// when the store does not answer.
-    async fn load(&mut self, groups: &[Group]) -> Option<Vec<Result<Stored, Reject>>> {
-        let mut found: Vec<Option<Result<Stored, Reject>>> =
-            groups.iter().map(|group| self.records.remove(&group.device).map(Ok)).collect();
+    async fn load(&mut self, groups: &[Group]) -> Option<Vec<Loaded>> {
+        let cached = |record: Stored| (Ok(record), Age::Cached);
+        let mut found: Vec<Option<Loaded>> =
+            groups.iter().map(|group| self.records.remove(&group.device).map(cached)).collect();
         loop {
             let missing: Vec<usize> = (0..groups.len()).filter(|at| found[*at].is_none()).collect();
             if missing.is_empty() {
@@ -175,13 +189,14 @@ impl<S: Store, Q: Queue> Driver<S, Q> {
             match self.store.load(&devices).await {
                 Ok(loaded) => {
                     for (at, stored) in missing.into_iter().zip(loaded) {
-                        found[at] = Some(Ok(stored));
+                        found[at] = Some((Ok(stored), Age::Loaded));
                     }
                 }
                 Err(StoreError::Damaged { device, reason }) => {
                     let damaged = missing.into_iter().find(|at| groups[*at].device == device)?;
                     let reject = format!("record of {device} cannot be read: {reason}");
-                    found[damaged] = Some(Err(Reject::new(RejectKind::Internal, reject)));
+                    let reject = Reject::new(RejectKind::Internal, reject);
+                    found[damaged] = Some((Err(reject), Age::Loaded));
                 }
                 Err(error) => {
                     warn!(error = %error, "load records");
@@ -206,7 +221,8 @@ impl<S: Store, Q: Queue> Driver<S, Q> {
             let (device, revision) = (group.device.clone(), stepped.stored.revision);
             if stepped.changed {
                 let record = std::mem::take(&mut stepped.stored.record);
-                writes.push(Write { device, expected_revision: revision, record });
+                let due_before = stepped.due_before;
+                writes.push(Write { device, expected_revision: revision, record, due_before });
                 waiting.push((group, stepped));
             } else {
                 self.settle(&group, stepped, verdicts, outgoing);

@@ -1,7 +1,7 @@
 //! Replay: the records that a queue's acknowledged inputs lead to, made again by the same steps.
 //!
-//! Order: partition by partition. In each, the heads of the three logs of inputs are compared, and the
-//! one received first (`received_at_ms`, then telemetry before shadow before calls) is stepped; within
+//! Order: partition by partition. In each, the heads of the four logs of inputs are compared, and the
+//! one received first (`received_at_ms`, then telemetry, shadow, calls, alerts) is stepped; within
 //! a log, positions keep their order. So equal logs give equal records.
 //!
 //! Invariants: an input that a record's ledger knows is not stepped again, so a replay may be repeated,
@@ -19,7 +19,7 @@ use crate::port::{
 use crate::steps::{Input, Source, step_device};
 
 /// Streams whose inputs make records, in the order of their turn at equal times.
-pub const STREAMS: [Stream; 3] = [Stream::Telemetry, Stream::Shadow, Stream::Calls];
+pub const STREAMS: [Stream; 4] = [Stream::Telemetry, Stream::Shadow, Stream::Calls, Stream::Alerts];
 
 /// Messages read at once from one log, and inputs stepped between two commits.
 const CHUNK: usize = 1024;
@@ -220,6 +220,7 @@ async fn apply<S: Store>(
         let mut counts = Vec::new();
         for (device, mut stored) in left.iter().zip(store.load(&left).await?) {
             let (mut changed, mut known) = (0, 0);
+            let due_before = stored.record.due_times();
             for (place, input) in &by_device[device] {
                 let reader = &readers[*place];
                 let again = steps.step(reader.stream, &reader.source, input, stored);
@@ -232,7 +233,7 @@ async fn apply<S: Store>(
                 continue;
             }
             let (device, expected_revision) = (device.clone(), stored.revision);
-            writes.push(Write { device, expected_revision, record: stored.record });
+            writes.push(Write { device, expected_revision, record: stored.record, due_before });
             counts.push((changed, known));
         }
         let committed = if writes.is_empty() { Vec::new() } else { store.commit(&writes).await? };

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use gnomon_model::{Destination, Envelope, Note, Outcome, Outgoing, Reject, RejectKind};
+use gnomon_model::{Destination, DueTimes, Envelope, Note, Outcome, Outgoing, Reject, RejectKind};
 
 use crate::dead::DeadLetter;
 use crate::driver::Verdict;
@@ -41,6 +41,8 @@ pub struct Input {
 pub struct Stepped {
     /// The record after the steps, at the revision at which it was loaded.
     pub stored: Stored,
+    /// What was due when in the record as it was loaded.
+    pub due_before: DueTimes,
     /// Whether it must be committed.
     pub changed: bool,
     /// What goes out once it is committed, in order.
@@ -65,7 +67,8 @@ pub fn step_device<F: Function>(
 ) -> Result<Stepped, u64> {
     let oldest = inputs.first().map_or(0, |input| input.position);
     ledger::<F>(&mut stored).settle(&source.log_id, oldest);
-    let mut stepped = Stepped { stored, ..Stepped::default() };
+    let due_before = stored.record.due_times();
+    let mut stepped = Stepped { stored, due_before, ..Stepped::default() };
     // Inputs that change nothing leave no trace in the record, unless a later one changes it: then
     // the ledger moves past them, and must remember what they have to say.
     let mut traceless: Vec<(u64, Vec<Outgoing>)> = Vec::new();

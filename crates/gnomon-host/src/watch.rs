@@ -114,6 +114,18 @@ impl Watch {
             Note::Faults { count } => {
                 metrics::counter!("gnomon_faults_total").increment(*count);
             }
+            Note::NoReply { service, rule } => {
+                let caller = if rule.is_some() { "rule" } else { "application" };
+                metrics::counter!("gnomon_calls_without_reply_total", "caller" => caller)
+                    .increment(1);
+                // An application is told by its answer; of a rule's call nobody else hears.
+                if let Some(rule) = rule {
+                    warn!(%device, rule, service, "the device did not reply to a rule's call");
+                }
+            }
+            Note::Reminded { count } => {
+                metrics::counter!("gnomon_alert_reminders_total").increment(*count);
+            }
         }
     }
 

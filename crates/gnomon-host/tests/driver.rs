@@ -9,7 +9,7 @@ use gnomon_adapters::memory::Memory;
 use gnomon_host::dead::DeadLetter;
 use gnomon_host::driver::{Driver, Verdict};
 use gnomon_host::function::Function;
-use gnomon_host::port::{Consumer, Delivery, Log, Message, Queue, Store, Stream};
+use gnomon_host::port::{Consumer, Delivery, Log, Message, Queue, Store, Stream, Write};
 use gnomon_host::steps::Source;
 use gnomon_host::watch::Watch;
 use gnomon_model::{
@@ -21,7 +21,7 @@ const LOG: Log = Log { stream: Stream::Telemetry, partition: 0 };
 const DOWNLINK: Log = Log { stream: Stream::Downlink, partition: 0 };
 const DEAD: Log = Log { stream: Stream::Dead, partition: 0 };
 
-/// Counts what it applies; refuses `bad`, panics on `panic`.
+/// Counts what it applies; refuses `bad`, says on `count` how much it was, panics on `panic`.
 #[derive(Default)]
 struct Counting {
     steps: AtomicU64,
@@ -43,6 +43,10 @@ impl Function for Counting {
                 Outcome::refused(record, &envelope.id, reject, [told("why")])
             }
             b"panic" => panic!("on purpose"),
+            b"count" => {
+                let count = record.counts.applied.to_string();
+                Outcome::unchanged(record, &envelope.id, [told(&count)])
+            }
             _ => {
                 record.counts.applied += 1;
                 let id = format!("{}.0", envelope.id);
@@ -108,6 +112,25 @@ async fn a_batch_delivered_again_is_applied_once_and_told_once() {
     let mut ids = told(&memory, DOWNLINK).await;
     ids.sort();
     assert_eq!(ids, ["a.0", "b.0", "c.0"]);
+}
+
+#[tokio::test]
+async fn what_changes_nothing_is_decided_on_the_record_as_it_is_now() {
+    let memory = Memory::new(1);
+    let function = Counting::default();
+    let messages = vec![message("a", "x", "1"), message("b", "x", "count")];
+    let (source, batch) = deliver(&memory, messages).await;
+    let mut driver = driver(&memory);
+    assert_eq!(driver.drive(&function, &source, &batch[..1]).await, [Verdict::Ack]);
+    // Another function writes the record, of which this driver remembers what it wrote itself.
+    let mut stored = memory.load(&[device("x")]).await.unwrap().remove(0);
+    stored.record.counts.applied = 7;
+    let (device, due_before) = (device("x"), stored.record.due_times());
+    let (record, expected_revision) = (stored.record, stored.revision);
+    memory.commit(&[Write { device, expected_revision, record, due_before }]).await.unwrap();
+    assert_eq!(driver.drive(&function, &source, &batch[1..]).await, [Verdict::Ack]);
+    let told = memory.read(DOWNLINK, 2, 1).await.unwrap().remove(0);
+    assert!(told.body.ends_with(b"7"), "{told:?}");
 }
 
 #[tokio::test]

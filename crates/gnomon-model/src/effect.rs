@@ -101,6 +101,13 @@ pub enum Answer {
         /// The device's words.
         message: String,
     },
+    /// The device did not reply to the call in time.
+    TimedOut,
+    /// The alert is acknowledged; as it is now.
+    Acknowledged {
+        /// The alert.
+        alert: Box<Alert>,
+    },
     /// The request was refused.
     Refused(Reject),
 }
@@ -175,6 +182,18 @@ pub enum Note {
     /// Parts of a message that did not fit the thing model.
     Faults {
         /// How many parts.
+        count: u64,
+    },
+    /// The device did not reply to a call in time.
+    NoReply {
+        /// Identifier of the service.
+        service: String,
+        /// The rule that called; none when an application did.
+        rule: Option<String>,
+    },
+    /// Alerts that nobody has acknowledged were told again.
+    Reminded {
+        /// How many.
         count: u64,
     },
 }

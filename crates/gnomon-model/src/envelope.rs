@@ -63,6 +63,18 @@ pub enum What {
         /// How long the application waits, milliseconds.
         timeout_ms: u32,
     },
+    /// A person has seen an alert, says an application, and waits.
+    Acknowledge {
+        /// Id of the alert.
+        alert: String,
+        /// Who has seen it, in their own words.
+        by: String,
+    },
+    /// The time of something in the record has come. Which kind of thing follows from the stream.
+    Due {
+        /// When it was due, Unix milliseconds; how late the envelope is can be seen from this.
+        at_ms: i64,
+    },
 }
 
 /// A message on its way to a step.

@@ -6,6 +6,7 @@
 
 pub mod action;
 pub mod alert;
+pub mod due;
 pub mod effect;
 pub mod envelope;
 pub mod id;
@@ -18,6 +19,7 @@ pub mod turn;
 
 pub use action::{Action, Severity};
 pub use alert::{Alert, AlertStatus};
+pub use due::{DueKind, DueTimes, Waits};
 pub use effect::{Answer, Destination, Effect, Note, Outcome, Outgoing, ReplyTo};
 pub use envelope::{Dialect, Envelope, Presence, What};
 pub use id::{CallId, DeviceKey, DeviceName, EnvelopeId, ProductKey};

@@ -63,6 +63,9 @@ pub struct PendingCall {
     pub service: String,
     /// The application's envelope that waits for it; none when a rule called.
     pub request: Option<EnvelopeId>,
+    /// The rule that called; none when an application did, or a build that did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
     /// A reply after this is dropped, Unix milliseconds.
     pub deadline_ms: i64,
 }

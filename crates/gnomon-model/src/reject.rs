@@ -25,6 +25,10 @@ pub enum RejectKind {
     BadTime,
     /// A reply names a call that is not pending (answered, timed out, or never made).
     UnknownCall,
+    /// The device has no alert of that id, or no longer.
+    UnknownAlert,
+    /// The alert is cleared already.
+    AlertCleared,
     /// The expected version is not the current one.
     Conflict,
     /// The device is offline.
@@ -49,6 +53,8 @@ impl RejectKind {
             Self::Forbidden => "forbidden",
             Self::BadTime => "bad-time",
             Self::UnknownCall => "unknown-call",
+            Self::UnknownAlert => "unknown-alert",
+            Self::AlertCleared => "alert-cleared",
             Self::Conflict => "conflict",
             Self::Offline => "offline",
             Self::NoAnswer => "no-answer",

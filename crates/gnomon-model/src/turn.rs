@@ -6,16 +6,15 @@ use serde_json::Value;
 
 use crate::record::PendingCall;
 use crate::{
-    Action, Alert, AlertStatus, CallId, Destination, DeviceKey, Effect, Envelope, EnvelopeId,
-    Fault, Note, Object, Outcome, Outgoing, Record, Reject, ReplyTo, Severity, ThingModel,
+    Action, Alert, AlertStatus, Answer, CallId, Destination, DeviceKey, Effect, Envelope,
+    EnvelopeId, Fault, Note, Object, Outcome, Outgoing, Record, Reject, ReplyTo, Severity,
+    ThingModel, Waits,
 };
 
 /// Most calls that one device may have pending; the oldest is dropped for a newer one.
 pub const CALLS_PENDING_MAX: usize = 64;
 /// Most alerts kept in one record; the oldest cleared one is dropped for a newer one.
 pub const ALERTS_MAX: usize = 64;
-/// How long a call by a rule waits for its reply, milliseconds.
-const RULE_CALL_TIMEOUT_MS: i64 = 60_000;
 
 /// One step in progress.
 #[derive(Debug)]
@@ -26,16 +25,24 @@ pub struct Turn<'a> {
     pub envelope: &'a Envelope,
     /// Thing model of the device's product.
     pub model: &'a ThingModel,
+    waits: Waits,
     effects: Vec<Effect>,
     notes: Vec<Note>,
     ids_made: usize,
 }
 
 impl<'a> Turn<'a> {
-    /// Begins a step.
+    /// Begins a step, in which things wait as long as usual.
     #[must_use]
     pub fn new(record: Record, envelope: &'a Envelope, model: &'a ThingModel) -> Self {
-        Self { record, envelope, model, effects: Vec::new(), notes: Vec::new(), ids_made: 0 }
+        let (effects, notes) = (Vec::new(), Vec::new());
+        Self { record, envelope, model, waits: Waits::default(), effects, notes, ids_made: 0 }
+    }
+
+    /// Lets things wait as long as this, from here on.
+    #[must_use]
+    pub fn waiting(self, waits: Waits) -> Self {
+        Self { waits, ..self }
     }
 
     /// The device of this step.
@@ -121,15 +128,9 @@ impl<'a> Turn<'a> {
 
     /// Calls a service with inputs that the model has accepted; the reply is awaited until
     /// `deadline_ms`.
-    pub fn call(
-        &mut self,
-        service: &str,
-        inputs: Object,
-        request: Option<EnvelopeId>,
-        deadline_ms: i64,
-    ) {
-        let now_ms = self.envelope.received_at_ms;
-        self.record.calls.retain(|_, call| call.deadline_ms >= now_ms);
+    pub fn call(&mut self, service: &str, inputs: Object, caller: Caller, deadline_ms: i64) {
+        let over = self.record.time_out_calls(self.envelope.received_at_ms);
+        over.into_iter().for_each(|call| self.no_reply(call));
         while self.record.calls.len() >= CALLS_PENDING_MAX {
             let oldest = self.record.calls.iter().min_by_key(|(_, call)| call.deadline_ms);
             let id = *oldest.expect("a full ledger has an oldest call").0;
@@ -140,9 +141,19 @@ impl<'a> Turn<'a> {
             id = self.next_id();
         }
         let sync = self.model.is_sync(service).unwrap_or(false);
-        let pending = PendingCall { service: service.to_owned(), request, deadline_ms };
+        let (request, rule) = match caller {
+            Caller::Application { request } => (Some(request), None),
+            Caller::Rule { rule } => (None, Some(rule)),
+        };
+        let pending = PendingCall { service: service.to_owned(), request, rule, deadline_ms };
         self.record.calls.insert(id, pending);
         self.effect(Effect::Call { id, service: service.to_owned(), inputs, sync });
+    }
+
+    fn no_reply(&mut self, call: PendingCall) {
+        let (effect, note) = no_reply(call);
+        self.effects.extend(effect);
+        self.note(note);
     }
 
     /// Carries out what a rule decided. `at_ms` is the time of what woke it; `request` is the
@@ -158,7 +169,7 @@ impl<'a> Turn<'a> {
                 Ok(())
             }
             Action::Desire { patch } => self.rule_desires(&patch),
-            Action::Call { service, inputs } => self.rule_calls(&service, &inputs),
+            Action::Call { service, inputs } => self.rule_calls(rule, &service, &inputs),
             Action::Publish { topic, payload } => {
                 self.effect(Effect::Publish { topic, payload });
                 Ok(())
@@ -176,15 +187,11 @@ impl<'a> Turn<'a> {
 
     /// Ends the step: `encode` turns one effect into the messages that carry it.
     #[must_use]
-    pub fn finish<I>(mut self, encode: impl Fn(&Effect, &DeviceKey, &Record) -> I) -> Outcome
+    pub fn finish<I>(self, encode: impl Fn(&Effect, &DeviceKey, &Record) -> I) -> Outcome
     where
         I: IntoIterator<Item = (Destination, String)>,
     {
-        self.record.counts.applied += 1;
-        let (device, id) = (self.device(), &self.envelope.id);
-        let outgoing =
-            number(id, self.effects.iter().flat_map(|effect| encode(effect, device, &self.record)));
-        Outcome { record: self.record, changed: true, outgoing, notes: self.notes, refused: None }
+        Outcome::changed(self.record, self.envelope, &self.effects, self.notes, encode)
     }
 
     fn next_id(&mut self) -> CallId {
@@ -219,6 +226,10 @@ impl<'a> Turn<'a> {
             at: at_ms,
             values,
             rule: rule.to_owned(),
+            acknowledged_at: None,
+            acknowledged_by: None,
+            remind_at: self.waits.remind_at(self.envelope.received_at_ms, 0),
+            reminders: 0,
         };
         self.record.alerts.insert(key, raised.clone());
         self.effect(Effect::Alert(raised));
@@ -240,9 +251,7 @@ impl<'a> Turn<'a> {
         if open.status == AlertStatus::Cleared {
             return;
         }
-        open.status = AlertStatus::Cleared;
-        open.at = at_ms;
-        open.values = values;
+        open.clear(values, at_ms);
         let cleared = open.clone();
         self.effect(Effect::Alert(cleared));
     }
@@ -256,10 +265,11 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
-    fn rule_calls(&mut self, service: &str, inputs: &Object) -> Result<(), String> {
+    fn rule_calls(&mut self, rule: &str, service: &str, inputs: &Object) -> Result<(), String> {
         let accepted = self.model.accept_inputs(service, inputs);
         let inputs = accepted.map_err(|faults| sentence("call", &faults))?;
-        self.call(service, inputs, None, self.envelope.received_at_ms + RULE_CALL_TIMEOUT_MS);
+        let deadline_ms = self.envelope.received_at_ms.saturating_add(self.waits.rule_call_ms);
+        self.call(service, inputs, Caller::Rule { rule: rule.to_owned() }, deadline_ms);
         Ok(())
     }
 
@@ -270,7 +280,50 @@ impl<'a> Turn<'a> {
     }
 }
 
+/// Who calls a service of a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// An application, which waits.
+    Application {
+        /// The envelope by which it asked.
+        request: EnvelopeId,
+    },
+    /// A rule, which goes on.
+    Rule {
+        /// Its name.
+        rule: String,
+    },
+}
+
+/// What is said of a call that was taken out of the record without a reply: the answer to an
+/// application that waits, and a note.
+#[must_use]
+pub fn no_reply(call: PendingCall) -> (Option<Effect>, Note) {
+    let answered = |request| Effect::Answer { request, answer: Answer::TimedOut };
+    let PendingCall { service, request, rule, .. } = call;
+    (request.map(answered), Note::NoReply { service, rule })
+}
+
 impl Outcome {
+    /// A step that changed the record; `encode` turns one effect into the messages that carry it.
+    #[must_use]
+    pub fn changed<I>(
+        mut record: Record,
+        envelope: &Envelope,
+        effects: &[Effect],
+        notes: Vec<Note>,
+        encode: impl Fn(&Effect, &DeviceKey, &Record) -> I,
+    ) -> Self
+    where
+        I: IntoIterator<Item = (Destination, String)>,
+    {
+        record.counts.applied += 1;
+        let device = &envelope.device;
+        let told = effects.iter().flat_map(|effect| encode(effect, device, &record));
+        let outgoing = number(&envelope.id, told);
+        Self { record, changed: true, outgoing, notes, refused: None }
+    }
+
     /// A step that refuses its input: the record stays, the sender is told, the input is kept as
     /// a dead letter.
     #[must_use]

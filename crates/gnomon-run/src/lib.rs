@@ -7,15 +7,19 @@
 //! Never: what a function decides.
 
 mod failure;
+mod gauges;
 pub mod library;
 mod logging;
+mod part;
 pub mod ports;
 mod process;
 mod settings;
 mod shelf;
 
 pub use failure::Failure;
+pub use gauges::measure;
 pub use logging::start as start_logging;
-pub use process::{AnyError, function, on_queue, report, stop_signal, unique};
-pub use settings::{Flags, Part, Settings};
+pub use part::Part;
+pub use process::{AnyError, Program, function, on_ports, on_queue, report, stop_signal, unique};
+pub use settings::{Flags, Settings};
 pub use shelf::Shelf;

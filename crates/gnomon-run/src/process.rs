@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use gnomon_adapters::Nats;
+use gnomon_adapters::{Nats, Redis};
 use gnomon_host::function::Function;
 use gnomon_host::share::work_share;
 use gnomon_host::watch::Watch;
@@ -28,13 +28,34 @@ struct Arguments {
 /// Runs one function until Ctrl-C or SIGTERM, then finishes the batch at hand; the whole `main` of a
 /// function's program. Several processes share the partitions of its stream among them.
 pub fn function<F: Function + 'static>(
-    make: impl Fn(&Shelf) -> F + Clone + Send + Sync + 'static,
+    make: impl Fn(&Shelf, &Settings) -> F + Clone + Send + Sync + 'static,
 ) -> ExitCode {
-    start(async |settings| work(&settings, make).await)
+    start(async |settings| work(settings, make).await)
 }
 
 /// What a program that is no function may fail with.
 pub type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a program that is no function stands on.
+pub struct Program {
+    /// Its name, such as `timer`.
+    pub name: &'static str,
+    /// Its settings.
+    pub settings: Settings,
+    /// The queue.
+    pub queue: Nats,
+    /// The store.
+    pub store: Redis,
+    /// Cancelled when it is to end.
+    pub stop: CancellationToken,
+}
+
+impl Program {
+    /// Says on standard output that it works, and what it does: `runs`.
+    pub fn ready(&self, what: &str) {
+        println!("{} {what} (Ctrl-C stops)", self.name);
+    }
+}
 
 /// Runs something that needs the queue only, until Ctrl-C or SIGTERM; the whole `main` of its program.
 pub fn on_queue<R>(
@@ -44,13 +65,25 @@ pub fn on_queue<R>(
 where
     R: Future<Output = Result<(), AnyError>> + Send + 'static,
 {
+    on_ports(name, |program| {
+        program.ready("runs");
+        run(program.settings, program.queue, program.stop)
+    })
+}
+
+/// Runs something that is no function until Ctrl-C or SIGTERM; the whole `main` of its program, which
+/// says itself when it is [`Program::ready`].
+pub fn on_ports<R>(name: &'static str, run: impl FnOnce(Program) -> R) -> ExitCode
+where
+    R: Future<Output = Result<(), AnyError>> + Send + 'static,
+{
     start(async |settings| {
-        let Ports::Remote(queue, _) = Ports::open(&settings).await? else {
+        let Ports::Remote(queue, store) = Ports::open(&settings).await? else {
             return Err(one_process());
         };
         let stop = CancellationToken::new();
-        let mut running = tokio::spawn(run(settings, queue, stop.clone()));
-        println!("{name} runs (Ctrl-C stops)");
+        let program = Program { name, settings, queue, store, stop: stop.clone() };
+        let mut running = tokio::spawn(run(program));
         let ended = tokio::select! {
             () = stop_signal() => {
                 info!("stopping");
@@ -84,10 +117,10 @@ fn one_process() -> Failure {
 }
 
 async fn work<F: Function + 'static>(
-    settings: &Settings,
-    make: impl Fn(&Shelf) -> F + Clone + Send + Sync + 'static,
+    settings: Settings,
+    make: impl Fn(&Shelf, &Settings) -> F + Clone + Send + Sync + 'static,
 ) -> Result<(), Failure> {
-    let Ports::Remote(queue, store) = Ports::open(settings).await? else {
+    let Ports::Remote(queue, store) = Ports::open(&settings).await? else {
         return Err(one_process());
     };
     let shelf = Shelf::open(settings.schemas.clone(), settings.rules.clone());
@@ -96,7 +129,7 @@ async fn work<F: Function + 'static>(
     }
     let stop = CancellationToken::new();
     let reloading = tokio::spawn(shelf.clone().watch(stop.clone()));
-    let function = move || make(&shelf);
+    let function = move || make(&shelf, &settings);
     let working = work_share(function, unique(), store, queue, Watch::default(), stop.clone());
     let working = tokio::spawn(working);
     println!("{} works on partitions of {} (Ctrl-C stops)", F::NAME, F::STREAM.as_str());

@@ -4,19 +4,21 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use figment::value::Dict;
+use gnomon_model::Waits;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::Failure;
 use crate::ports::Place;
+use crate::{Failure, Part};
 
 /// Keys that `gnomon.toml` and `GNOMON_…` may hold.
-const KEYS: [&str; 21] = [
+const KEYS: [&str; 27] = [
     "mqtt",
     "http",
     "data",
@@ -42,6 +44,8 @@ const KEYS: [&str; 21] = [
     "broker_cert",
     "broker_key",
     "only",
+    "alert_remind",
+    "rule_call_timeout",
 ];
 /// Variables with the prefix that are no settings.
 const NOT_SETTINGS: [&str; 2] = ["log", "config"];
@@ -81,7 +85,15 @@ pub struct Flags {
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     broker: Option<String>,
-    /// Run these parts only, with commas: gateway, api, telemetry, shadow, rrpc
+    /// Remind of an alert that nobody acknowledged, after this time, such as 15m [default: never]
+    #[arg(long, value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alert_remind: Option<String>,
+    /// How long a call by a rule waits for the device's reply [default: 60s]
+    #[arg(long, value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule_call_timeout: Option<String>,
+    /// Run these parts only, with commas: gateway, api, telemetry, shadow, rrpc, alert, timer
     #[arg(long, value_name = "PARTS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     only: Option<String>,
@@ -101,35 +113,6 @@ pub struct Flags {
     #[arg(long, value_name = "FILE", env = "GNOMON_CONFIG")]
     #[serde(skip)]
     config: Option<PathBuf>,
-}
-
-/// A part of `gnomon run`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
-    /// The listener for devices, or the bridge to the broker that they use.
-    Gateway,
-    /// The listener for applications.
-    Api,
-    /// What devices report.
-    Telemetry,
-    /// What applications desire.
-    Shadow,
-    /// Calls and replies.
-    Rrpc,
-}
-
-impl Part {
-    const ALL: [Self; 5] = [Self::Gateway, Self::Api, Self::Telemetry, Self::Shadow, Self::Rrpc];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Gateway => "gateway",
-            Self::Api => "api",
-            Self::Telemetry => "telemetry",
-            Self::Shadow => "shadow",
-            Self::Rrpc => "rrpc",
-        }
-    }
 }
 
 /// Settings that can be used.
@@ -181,6 +164,10 @@ pub struct Settings {
     pub schemas: PathBuf,
     /// Partitions of the uplink, 1 to 1024.
     pub partitions: u16,
+    /// After how long somebody is reminded of an alert, if at all: from a second to 30 days.
+    pub alert_remind: Option<Duration>,
+    /// How long a call by a rule waits for its reply: from a second to a day.
+    pub rule_call_timeout: Duration,
 }
 
 impl Settings {
@@ -199,6 +186,7 @@ impl Settings {
             .merge(Serialized::default("schemas", "./schemas"))
             .merge(Serialized::default("namespace", "gnomon"))
             .merge(Serialized::default("broker_group", "gnomon"))
+            .merge(Serialized::default("rule_call_timeout", "60s"))
             .merge(Serialized::default("replicas", 1))
             .merge(Serialized::default("kept_days", 7))
             .merge(Serialized::default("kept_mib", 256))
@@ -208,6 +196,13 @@ impl Settings {
         }
         let figment = figment.merge(environment).merge(Serialized::defaults(flags));
         Self::extract(&figment)
+    }
+
+    /// How long what a step begins waits.
+    #[must_use]
+    pub fn waits(&self) -> Waits {
+        let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        Waits { rule_call_ms: ms(self.rule_call_timeout), remind_ms: self.alert_remind.map(ms) }
     }
 
     fn extract(figment: &Figment) -> Result<Self, Failure> {
@@ -253,6 +248,7 @@ impl Reader<'_> {
         let broker_group = self.read::<String>("broker_group", "a name");
         let parts = self.parts();
         let place = self.place_to_keep();
+        let rule_call_timeout = self.time("rule_call_timeout", 86_400);
         let given = self.figment.find_value("telemetry_replicas").is_ok();
         let telemetry_replicas = given
             .then(|| self.number("telemetry_replicas", 5))
@@ -261,6 +257,8 @@ impl Reader<'_> {
         let kept_days = self.number("kept_days", 3650);
         let kept_mib = self.number("kept_mib", u16::MAX);
         Some(Settings {
+            alert_remind: self.optional_time("alert_remind", 30 * 86_400),
+            rule_call_timeout: rule_call_timeout?,
             kept_days: kept_days?,
             kept_mib: kept_mib?,
             telemetry_replicas,
@@ -329,6 +327,22 @@ impl Reader<'_> {
         self.figment.find_value(key).is_ok().then(|| self.read(key, wanted)).flatten()
     }
 
+    fn optional_time(&mut self, key: &str, most_s: u64) -> Option<Duration> {
+        self.figment.find_value(key).is_ok().then(|| self.time(key, most_s)).flatten()
+    }
+
+    /// A time of a second at least and so many seconds at most, with its unit.
+    fn time(&mut self, key: &str, most_s: u64) -> Option<Duration> {
+        let wanted = format!("a time such as 90s, 15m, 2h or 1d, from 1s to {}d", most_s / 86_400);
+        let text = self.read::<String>(key, &wanted)?;
+        if let Some(seconds) = seconds(&text).filter(|seconds| (1..=most_s).contains(seconds)) {
+            return Some(Duration::from_secs(seconds));
+        }
+        let place = self.place(key);
+        self.errors.push(format!("setting `{key}`{place} is `{text}`, not {wanted}"));
+        None
+    }
+
     fn namespace(&mut self) -> Option<String> {
         let name = self.read::<String>("namespace", "a name")?;
         let letters =
@@ -377,6 +391,19 @@ impl Reader<'_> {
     }
 }
 
+/// Reads a whole number and its unit: `s`, `m`, `h` or `d`.
+fn seconds(text: &str) -> Option<u64> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let unit_s = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(unit_s)
+}
+
 fn shown(value: figment::value::Value) -> String {
     match value.into_string() {
         Some(text) => format!("`{text}`"),
@@ -400,6 +427,21 @@ mod tests {
         assert_eq!(settings.http.port(), 9);
         assert_eq!(settings.mqtt.port(), 1883);
         assert_eq!(settings.partitions, 8);
+    }
+
+    #[test]
+    fn times_have_a_unit_and_bounds() {
+        let waits = |toml: &str| load(toml).unwrap().waits();
+        assert_eq!(waits(""), Waits::default());
+        assert_eq!(waits("alert_remind = \"15m\"").remind_ms, Some(900_000));
+        assert_eq!(waits("rule_call_timeout = \"2h\"").rule_call_ms, 7_200_000);
+        for time in
+            ["15", "m", "", "0s", "31d", "-1m", "1.5h", "15 m", "99999999999999999999d", "1日"]
+        {
+            let Failure(lines) = load(&format!("alert_remind = \"{time}\"")).unwrap_err();
+            assert_eq!(lines.len(), 1, "{time}: {lines:?}");
+            assert!(lines[0].contains("`alert_remind`") && lines[0].contains("15m"), "{lines:?}");
+        }
     }
 
     #[test]

@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use gnomon_host::watch::Watch;
 use gnomon_model::Models;
 use gnomon_rules::RuleSet;
 use notify::{RecursiveMode, Watcher};
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -61,6 +63,25 @@ impl Shelf {
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The listing of rules with how each fares in this process, and the problems: the document of
+    /// `GET /v1/rules`.
+    #[must_use]
+    pub fn document(&self, watch: &Watch) -> Value {
+        let health = watch.rules();
+        let listing = self.rules.load().listing();
+        let rules = listing.iter().map(|rule| {
+            let mut document = serde_json::to_value(rule).unwrap_or_default();
+            let fares = health.get(&rule.name).cloned().unwrap_or_default();
+            if let (Some(document), Ok(Value::Object(fares))) =
+                (document.as_object_mut(), serde_json::to_value(fares))
+            {
+                document.extend(fares);
+            }
+            document
+        });
+        json!({ "rules": rules.collect::<Vec<_>>(), "problems": self.problems() })
     }
 
     fn read(&self) {

@@ -3,7 +3,6 @@
 mod backup;
 mod check;
 mod dead;
-mod gauges;
 mod publisher;
 mod rebuild;
 mod records;

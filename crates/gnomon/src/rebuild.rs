@@ -2,10 +2,12 @@
 
 use clap::Args;
 use gnomon_adapters::Memory;
+use gnomon_alert::Alerts;
 use gnomon_host::function::Function;
 use gnomon_host::port::{Queue, Sessions, Store, Stored, Stream};
 use gnomon_host::replay::{Again, Replayed, Steps, cut_logs, replay, step_again};
 use gnomon_host::steps::{Input, Source};
+use gnomon_model::Waits;
 use gnomon_rrpc::Rrpc;
 use gnomon_run::ports::Ports;
 use gnomon_run::{Failure, Flags, Settings, Shelf};
@@ -47,14 +49,15 @@ pub(crate) fn rebuild(rebuild: &Rebuild) -> Result<(), Failure> {
     }
     let runtime = tokio::runtime::Runtime::new();
     let runtime = runtime.map_err(|error| Failure::from_error("start", &error))?;
+    let waits = settings.waits();
     runtime.block_on(async {
         match Ports::open(&settings).await? {
             Ports::Embedded(embedded) => {
-                let done = run(rebuild, &shelf, &embedded, &embedded).await;
+                let done = run(rebuild, &shelf, waits, &embedded, &embedded).await;
                 embedded.close().await;
                 done
             }
-            Ports::Remote(queue, store) => run(rebuild, &shelf, &queue, &store).await,
+            Ports::Remote(queue, store) => run(rebuild, &shelf, waits, &queue, &store).await,
         }
     })
 }
@@ -62,6 +65,7 @@ pub(crate) fn rebuild(rebuild: &Rebuild) -> Result<(), Failure> {
 async fn run<Q: Queue, S: Store + Sessions>(
     asked: &Rebuild,
     shelf: &Shelf,
+    waits: Waits,
     queue: &Q,
     store: &S,
 ) -> Result<(), Failure> {
@@ -74,7 +78,7 @@ async fn run<Q: Queue, S: Store + Sessions>(
     if empty && !asked.partial {
         refuse_cut(queue).await?;
     }
-    let functions = Functions::new(shelf);
+    let functions = Functions::new(shelf, waits);
     let bar = ProgressBar::new_spinner();
     let told = |inputs| bar.set_message(format!("{inputs} inputs"));
     let (replayed, records, sha256) = if asked.dry_run {
@@ -116,7 +120,7 @@ fn print(asked: &Rebuild, replayed: Replayed, records: u64, sha256: &str) {
 
 /// Fails if somebody works on the records.
 pub(crate) async fn refuse_workers<Q: Queue>(queue: &Q) -> Result<(), Failure> {
-    for group in [Telemetry::NAME, Shadow::NAME, Rrpc::NAME] {
+    for group in [Telemetry::NAME, Shadow::NAME, Rrpc::NAME, Alerts::NAME] {
         let members = queue.roster(group).await;
         let members = members.map_err(|error| Failure::from_error("see who works", &error))?;
         if !members.is_empty() {
@@ -153,14 +157,16 @@ struct Functions {
     telemetry: Telemetry,
     shadow: Shadow,
     rrpc: Rrpc,
+    alerts: Alerts,
 }
 
 impl Functions {
-    fn new(shelf: &Shelf) -> Self {
+    fn new(shelf: &Shelf, waits: Waits) -> Self {
         Self {
-            telemetry: Telemetry { models: shelf.models(), rules: shelf.rules() },
-            shadow: Shadow { models: shelf.models(), rules: shelf.rules() },
+            telemetry: Telemetry { models: shelf.models(), rules: shelf.rules(), waits },
+            shadow: Shadow { models: shelf.models(), rules: shelf.rules(), waits },
             rrpc: Rrpc { models: shelf.models() },
+            alerts: Alerts { waits },
         }
     }
 }
@@ -171,6 +177,7 @@ impl Steps for Functions {
             Stream::Telemetry => step_again(&self.telemetry, source, input, stored),
             Stream::Shadow => step_again(&self.shadow, source, input, stored),
             Stream::Calls => step_again(&self.rrpc, source, input, stored),
+            Stream::Alerts => step_again(&self.alerts, source, input, stored),
             Stream::Downlink | Stream::Answers | Stream::Dead => {
                 Again { stored, changed: false, known: false }
             }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use gnomon_host::port::{Store, StoreError, Stored, Write};
-use gnomon_model::DeviceKey;
+use gnomon_model::{DeviceKey, DueTimes};
 use sha2::{Digest, Sha256};
 
 /// Records read at once.
@@ -28,7 +28,12 @@ pub(crate) async fn copy<S: Store, T: Store>(from: &S, to: &T) -> Result<(), Sto
         after = Some(last.clone());
         let writes: Vec<Write> = some
             .into_iter()
-            .map(|(device, stored)| Write { device, expected_revision: 0, record: stored.record })
+            .map(|(device, stored)| Write {
+                device,
+                expected_revision: 0,
+                record: stored.record,
+                due_before: DueTimes::default(),
+            })
             .collect();
         to.commit(&writes).await?;
     }

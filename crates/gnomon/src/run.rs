@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use gnomon_alert::Alerts;
 use gnomon_api::Api;
 use gnomon_bridge::BridgeOptions;
 use gnomon_gateway::{Gateway, GatewayOptions, tell_stale};
 use gnomon_host::port::{Queue, Sessions, Store};
 use gnomon_host::share::work_share;
 use gnomon_host::watch::Watch;
+use gnomon_model::Waits;
 use gnomon_rrpc::Rrpc;
 use gnomon_run::ports::{Place, Ports};
-use gnomon_run::{Failure, Flags, Part, Settings, Shelf, stop_signal, unique};
+use gnomon_run::{Failure, Flags, Part, Settings, Shelf, measure, stop_signal, unique};
 use gnomon_shadow::Shadow;
 use gnomon_telemetry::Telemetry;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -18,8 +20,6 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
-
-use crate::gauges::measure;
 
 /// Runs until Ctrl-C or SIGTERM, then drains.
 pub(crate) fn run(flags: &Flags) -> Result<(), Failure> {
@@ -57,6 +57,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
         listeners.http = Some(http.map_err(|error| Failure::from_error(&attempt, &error))?);
     }
     greet(&settings, &shelf, &listeners);
+    let waits = settings.waits();
     let result = match ports {
         Ports::Embedded(embedded) => {
             // Nobody else has had it open, so nobody else can hold a connection.
@@ -64,13 +65,13 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
                 warn!(error = %error, "look for stale connections");
             }
             let (queue, store) = (embedded.clone(), embedded.clone());
-            let app = App { shelf, queue, store, metrics, parts: settings.parts };
+            let app = App { shelf, queue, store, metrics, waits, parts: settings.parts };
             let result = app.run(listeners).await;
             embedded.close().await;
             result
         }
         Ports::Remote(queue, store) => {
-            let app = App { shelf, queue, store, metrics, parts: settings.parts };
+            let app = App { shelf, queue, store, metrics, waits, parts: settings.parts };
             app.run(listeners).await
         }
     };
@@ -129,6 +130,7 @@ struct App<Q, S> {
     queue: Q,
     store: S,
     metrics: PrometheusHandle,
+    waits: Waits,
     parts: Vec<Part>,
 }
 
@@ -195,23 +197,32 @@ impl<Q: Queue, S: Store + Sessions> App<Q, S> {
 
     fn workers(&self, watch: &Watch, stop: &CancellationToken) -> JoinSet<()> {
         let mut workers = JoinSet::new();
-        let member = unique();
+        let (member, waits) = (unique(), self.waits);
         let ports = || (member.clone(), self.store.clone(), self.queue.clone());
         for part in &self.parts {
             let (shelf, (me, store, queue)) = (self.shelf.clone(), ports());
             let (watch, stop) = (watch.clone(), stop.clone());
             match part {
                 Part::Telemetry => {
-                    let make = move || Telemetry { models: shelf.models(), rules: shelf.rules() };
+                    let make =
+                        move || Telemetry { models: shelf.models(), rules: shelf.rules(), waits };
                     workers.spawn(work_share(make, me, store, queue, watch, stop));
                 }
                 Part::Shadow => {
-                    let make = move || Shadow { models: shelf.models(), rules: shelf.rules() };
+                    let make =
+                        move || Shadow { models: shelf.models(), rules: shelf.rules(), waits };
                     workers.spawn(work_share(make, me, store, queue, watch, stop));
                 }
                 Part::Rrpc => {
                     let make = move || Rrpc { models: shelf.models() };
                     workers.spawn(work_share(make, me, store, queue, watch, stop));
+                }
+                Part::Alert => {
+                    let make = move || Alerts { waits };
+                    workers.spawn(work_share(make, me, store, queue, watch, stop));
+                }
+                Part::Timer => {
+                    workers.spawn(gnomon_timer::run(store, queue, me, stop));
                 }
                 Part::Gateway | Part::Api => {}
             }
@@ -224,7 +235,7 @@ impl<Q: Queue, S: Store + Sessions> App<Q, S> {
         Api {
             store: self.store.clone(),
             queue: self.queue.clone(),
-            rules: Arc::new(move || rules_document(&shelf, &watch)),
+            rules: Arc::new(move || shelf.document(&watch)),
             metrics: Arc::new(move || metrics.render()),
         }
     }
@@ -232,26 +243,4 @@ impl<Q: Queue, S: Store + Sessions> App<Q, S> {
 
 fn flat(ended: Result<Result<(), Failure>, JoinError>) -> Result<(), Failure> {
     ended.unwrap_or_else(|error| Err(Failure::from_error("a listener ended badly", &error)))
-}
-
-/// The listing of rules with how each fares, for `GET /v1/rules`.
-fn rules_document(shelf: &Shelf, watch: &Watch) -> serde_json::Value {
-    let health = watch.rules();
-    let rules: Vec<serde_json::Value> = shelf
-        .rules
-        .load()
-        .listing()
-        .iter()
-        .map(|rule| {
-            let mut document = serde_json::to_value(rule).unwrap_or_default();
-            let fares = health.get(&rule.name).cloned().unwrap_or_default();
-            if let (Some(document), Ok(serde_json::Value::Object(fares))) =
-                (document.as_object_mut(), serde_json::to_value(fares))
-            {
-                document.extend(fares);
-            }
-            document
-        })
-        .collect();
-    serde_json::json!({ "rules": rules, "problems": shelf.problems() })
 }

@@ -59,11 +59,12 @@ pub(crate) async fn call<S: Store, Q: Queue>(
             Err(Problem::new(StatusCode::BAD_GATEWAY, detail).with(more))
         }
         Some(Answer::Refused(reject)) => Err(reject.into()),
-        Some(Answer::Desired { .. }) => {
-            let detail = "the call was answered as if it were desired state";
+        Some(Answer::Desired { .. } | Answer::Acknowledged { .. }) => {
+            let detail = "the call was answered as if it were another request";
             Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail))
         }
-        None => {
+        // Whichever is first: the timer that took the call out of the record, or our own.
+        Some(Answer::TimedOut) | None => {
             let detail = format!("{name} did not reply within {timeout_ms} ms");
             Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, detail))
         }

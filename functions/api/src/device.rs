@@ -91,7 +91,7 @@ fn presence(presence: &PresenceState) -> Value {
 }
 
 /// Calls that a reply can still answer, the one that ends first at the top. The record keeps those
-/// that timed out until the next call is made.
+/// that timed out until the timer has come round to them.
 fn pending_calls(record: &Record, now_ms: i64) -> Vec<Value> {
     let mut pending: Vec<_> =
         record.calls.iter().filter(|(_, call)| call.deadline_ms >= now_ms).collect();

@@ -4,6 +4,7 @@
 //! and waits for the answer that a step decides.
 //! See: docs/http.md
 
+mod acknowledge;
 mod answers;
 mod call;
 mod dead;
@@ -12,6 +13,7 @@ mod etag;
 mod extract;
 mod listen;
 mod problem;
+mod program;
 mod replay;
 mod route;
 mod shadow;
@@ -28,6 +30,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
 pub use crate::listen::Limits;
+pub use crate::program::run;
 
 use crate::answers::Answers;
 use crate::listen::listen;

@@ -82,13 +82,14 @@ impl From<Reject> for Problem {
         let status = match reject.kind {
             RejectKind::NotJson | RejectKind::Malformed => StatusCode::BAD_REQUEST,
             RejectKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            RejectKind::UnknownTopic | RejectKind::UnknownProduct | RejectKind::UnknownCall => {
-                StatusCode::NOT_FOUND
-            }
+            RejectKind::UnknownTopic
+            | RejectKind::UnknownProduct
+            | RejectKind::UnknownCall
+            | RejectKind::UnknownAlert => StatusCode::NOT_FOUND,
             RejectKind::Invalid | RejectKind::BadTime => StatusCode::UNPROCESSABLE_ENTITY,
             RejectKind::Forbidden => StatusCode::FORBIDDEN,
             RejectKind::Conflict => StatusCode::PRECONDITION_FAILED,
-            RejectKind::Offline => StatusCode::CONFLICT,
+            RejectKind::Offline | RejectKind::AlertCleared => StatusCode::CONFLICT,
             RejectKind::NoAnswer | RejectKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let more = json!({ "kind": reject.kind.as_str() });
@@ -131,6 +132,8 @@ mod tests {
             (RejectKind::UnknownTopic, 404),
             (RejectKind::UnknownProduct, 404),
             (RejectKind::UnknownCall, 404),
+            (RejectKind::UnknownAlert, 404),
+            (RejectKind::AlertCleared, 409),
             (RejectKind::Invalid, 422),
             (RejectKind::BadTime, 422),
             (RejectKind::Forbidden, 403),

@@ -60,6 +60,14 @@ fn revive(position: u64, letter: &[u8]) -> Result<(Stream, Envelope), String> {
         What::Call { .. } => {
             return Err("a call is not replayed: nobody waits for its reply any more".to_owned());
         }
+        What::Acknowledge { .. } => {
+            return Err(
+                "an acknowledgement is not replayed: acknowledge the alert again".to_owned()
+            );
+        }
+        What::Due { .. } => {
+            return Err("what was due is not replayed: the timer tells it again".to_owned());
+        }
     }
     let stream = stream(&letter.function).ok_or_else(|| {
         format!("the letter at {position} is of `{:.80}`, which is not known", letter.function)

@@ -16,7 +16,7 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::extract::BODY_BYTES_MAX;
 use crate::problem::{self, Problem};
-use crate::{Shared, call, dead, device, replay, shadow};
+use crate::{Shared, acknowledge, call, dead, device, replay, shadow};
 
 /// Longest that a request may take: the longest wait for a device, and some.
 pub(crate) const REQUEST_MAX: Duration = Duration::from_secs(75);
@@ -38,6 +38,10 @@ pub(crate) fn router<S: Store, Q: Queue>(shared: Arc<Shared<S, Q>>) -> Router {
         )
         .route("/v1/devices/{product}/{device}/calls/{service}", post(call::call::<S, Q>))
         .route("/v1/devices/{product}/{device}/alerts", get(device::alerts::<S, Q>))
+        .route(
+            "/v1/devices/{product}/{device}/alerts/{id}/acknowledge",
+            post(acknowledge::acknowledge::<S, Q>),
+        )
         .route("/v1/rules", get(rules::<S, Q>))
         .route("/v1/stats", get(stats::<S, Q>))
         .route("/v1/dead", get(dead::list::<S, Q>).delete(dead::drop_through::<S, Q>))
@@ -63,6 +67,7 @@ async fn index() -> Json<Value> {
             "PATCH /v1/devices/{product}/{device}/shadow",
             "POST /v1/devices/{product}/{device}/calls/{service}?timeout_ms=",
             "GET /v1/devices/{product}/{device}/alerts",
+            "POST /v1/devices/{product}/{device}/alerts/{id}/acknowledge",
             "GET /v1/rules",
             "GET /v1/stats",
             "GET /v1/dead",

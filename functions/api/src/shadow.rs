@@ -20,7 +20,7 @@ use crate::extract::{Named, PATCHES, Received, append, bad, envelope, expect_kin
 use crate::problem::Problem;
 
 /// How long a change waits for its answer.
-const ANSWER_MAX: Duration = Duration::from_secs(5);
+pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// Most keys that a refusal names.
 const KEYS_NAMED_MAX: usize = 10;
 
@@ -98,8 +98,13 @@ pub(crate) async fn patch<S: Store, Q: Queue>(
             Ok((etag, Json(json!({ "version": version }))).into_response())
         }
         Some(Answer::Refused(reject)) => Err(reject.into()),
-        Some(Answer::Outputs { .. } | Answer::Failed { .. }) => {
-            let detail = "the change was answered as if it were a call";
+        Some(
+            Answer::Outputs { .. }
+            | Answer::Failed { .. }
+            | Answer::TimedOut
+            | Answer::Acknowledged { .. },
+        ) => {
+            let detail = "the change was answered as if it were another request";
             Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail))
         }
         None => {

@@ -81,7 +81,12 @@ async fn served(devices: Vec<(&str, Record)>) -> Served {
     let served = serve_memory(Memory::new(PARTITIONS)).await;
     let writes: Vec<Write> = devices
         .into_iter()
-        .map(|(name, record)| Write { device: key(name), expected_revision: 0, record })
+        .map(|(name, record)| Write {
+            device: key(name),
+            expected_revision: 0,
+            record,
+            due_before: Default::default(),
+        })
         .collect();
     served.memory.commit(&writes).await.unwrap();
     served
@@ -244,6 +249,61 @@ async fn a_change_without_an_answer_is_said_to_be_applied_later() {
 }
 
 #[tokio::test]
+async fn an_acknowledgement_waits_for_what_becomes_of_it() {
+    let served = served(vec![]).await;
+    let mut alerts = served.function(Stream::Alerts).await;
+    let line = format!("POST {ROOM}/alerts/e-1/acknowledge");
+    let mut acknowledged = alert("warm", AlertStatus::Active, 10).1;
+    acknowledged.acknowledge("Ana", 20);
+    let shown = json!({
+        "alert": "warm", "status": "active", "severity": "major", "message": "",
+        "product": "coldroom", "device": "room-1", "at": 10, "values": {}, "id": "warm",
+        "rule": "rule", "acknowledged_at": 20, "acknowledged_by": "Ana",
+    });
+    let refused = |kind| Answer::Refused(Reject::new(kind, "why"));
+    for (answer, status, body) in [
+        (Answer::Acknowledged { alert: Box::new(acknowledged) }, 200, Some(shown)),
+        (refused(RejectKind::UnknownAlert), 404, None),
+        (refused(RejectKind::AlertCleared), 409, None),
+        (Answer::TimedOut, 500, None),
+    ] {
+        let asked = served.begin(&line, JSON, r#"{"by":"Ana"}"#);
+        let envelope = taken(&mut alerts).await;
+        let (alert, by) = ("e-1".to_owned(), "Ana".to_owned());
+        assert_eq!(envelope.what, What::Acknowledge { alert, by });
+        served.answer(&envelope, &answer).await;
+        let response = asked.await.unwrap();
+        assert_eq!(response.status, status, "{answer:?}: {}", response.body);
+        assert!(body.is_none_or(|body| body == response.body), "{}", response.body);
+    }
+    let long = format!("POST {ROOM}/alerts/{}/acknowledge", "x".repeat(129));
+    for (line, kind, body, status) in [
+        (&line, JSON, "{}", 400),
+        (&line, JSON, r#"{"by":""}"#, 400),
+        (&long, JSON, r#"{"by":"Ana"}"#, 400),
+        (&line, "content-type: text/plain\r\n", r#"{"by":"Ana"}"#, 415),
+    ] {
+        let response = served.ask(line, kind, body).await;
+        assert_eq!(response.status, status, "{line:.80} {body}: {}", response.body);
+    }
+    let response = served.ask(&line, JSON, r#"{"by":"Ana"}"#).await;
+    assert_eq!(response.status, 504, "{}", response.body);
+    assert!(response.detail().contains("will be applied"), "{}", response.detail());
+}
+
+#[tokio::test]
+async fn a_call_that_timed_out_is_told_like_one_that_nobody_answered() {
+    let served = served(vec![]).await;
+    let mut calls = served.function(Stream::Calls).await;
+    let asked = served.begin(&format!("POST {ROOM}/calls/defrost?timeout_ms=60000"), "", "");
+    let envelope = taken(&mut calls).await;
+    served.answer(&envelope, &Answer::TimedOut).await;
+    let response = asked.await.unwrap();
+    assert_eq!(response.status, 504);
+    assert!(response.detail().contains("did not reply within 60000 ms"), "{}", response.detail());
+}
+
+#[tokio::test]
 async fn a_call_carries_inputs_and_time_to_the_function() {
     let served = served(vec![]).await;
     let mut calls = served.function(Stream::Calls).await;
@@ -370,6 +430,10 @@ fn alert(name: &str, status: AlertStatus, at: i64) -> (String, Alert) {
         values: Object::new(),
         id: name.to_owned(),
         rule: "rule".to_owned(),
+        acknowledged_at: None,
+        acknowledged_by: None,
+        remind_at: None,
+        reminders: 0,
     };
     (format!("rule/{name}"), alert)
 }
@@ -385,6 +449,7 @@ fn full_record() -> Record {
     let call = |service: &str, deadline_ms| PendingCall {
         service: service.to_owned(),
         request: Some(EnvelopeId::parse("e-1").unwrap()),
+        rule: None,
         deadline_ms,
     };
     record.calls.insert(CallId(1), call("timed_out", 1));

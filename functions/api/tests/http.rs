@@ -44,7 +44,10 @@ async fn served() -> Served {
     record.shadow.report(&object(json!({ "temperature": 9.5 })), 1000);
     record.shadow.desire(&object(json!({ "setpoint": 4.0 })), 2000);
     let device = DeviceKey::parse("coldroom", "room-1").unwrap();
-    memory.commit(&[Write { device, expected_revision: 0, record }]).await.unwrap();
+    memory
+        .commit(&[Write { device, expected_revision: 0, record, due_before: Default::default() }])
+        .await
+        .unwrap();
     Served { base, memory, stop }
 }
 

@@ -1,4 +1,4 @@
-//! Calls to devices and the replies that answer them.
+//! Calls to devices, the replies that answer them, and the deadlines of those that nothing answers.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use gnomon_dialect::{Decoded, Said, decode, encode};
 use gnomon_host::function::Function;
 use gnomon_host::port::Stream;
 use gnomon_model::record::PendingCall;
-use gnomon_model::turn::sentence;
+use gnomon_model::turn::{Caller, no_reply, sentence};
 use gnomon_model::{
     Answer, CallId, Effect, Envelope, Models, Object, Outcome, Record, Reject, RejectKind, ReplyTo,
     ThingModel, Turn, What,
@@ -40,8 +40,9 @@ impl Function for Rrpc {
                     Err((to, reject)) => refuse(record, envelope, reject, to),
                 }
             }
-            What::Presence(_) | What::Desire { .. } => {
-                let reason = "only calls and replies belong on the calls stream";
+            What::Due { .. } => time_out(record, envelope),
+            What::Presence(_) | What::Desire { .. } | What::Acknowledge { .. } => {
+                let reason = "only calls, replies and deadlines belong on the calls stream";
                 refuse(record, envelope, Reject::new(RejectKind::Internal, reason), None)
             }
         }
@@ -73,7 +74,8 @@ impl Rrpc {
             Ok((model, inputs)) => {
                 let mut turn = Turn::new(record, envelope, model);
                 let deadline_ms = envelope.received_at_ms + i64::from(timeout_ms);
-                turn.call(service, inputs, Some(envelope.id.clone()), deadline_ms);
+                let caller = Caller::Application { request: envelope.id.clone() };
+                turn.call(service, inputs, caller, deadline_ms);
                 turn.finish(encode)
             }
             Err(reject) => {
@@ -116,6 +118,18 @@ impl Rrpc {
         }
         turn.finish(encode)
     }
+}
+
+/// Takes out the calls to which no reply came in time. Needs no thing model: that of a product may
+/// be gone by now.
+fn time_out(mut record: Record, envelope: &Envelope) -> Outcome {
+    let over = record.time_out_calls(envelope.received_at_ms);
+    if over.is_empty() {
+        return Outcome::unchanged(record, &envelope.id, []);
+    }
+    let (effects, notes): (Vec<_>, Vec<_>) = over.into_iter().map(no_reply).unzip();
+    let effects: Vec<Effect> = effects.into_iter().flatten().collect();
+    Outcome::changed(record, envelope, &effects, notes, encode)
 }
 
 fn accept(

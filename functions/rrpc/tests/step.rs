@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use gnomon_host::function::Function;
 use gnomon_model::{
-    Answer, Destination, DeviceKey, Dialect, Envelope, EnvelopeId, Models, Outcome, ProductKey,
-    Record, RejectKind, ThingModel, What,
+    Answer, CallId, Destination, DeviceKey, Dialect, DueTimes, Envelope, EnvelopeId, Models, Note,
+    Outcome, PendingCall, ProductKey, Record, RejectKind, ThingModel, What,
 };
 use gnomon_rrpc::Rrpc;
 use serde_json::{Value, json};
@@ -113,4 +113,59 @@ fn a_failure_of_the_device_is_told_as_such() {
     let outcome = reply(outcome.record, T0 + 1, &topic, payload);
     let failed = Answer::Failed { code: 7, message: "frozen shut".into() };
     assert_eq!(answer(&outcome), Some(failed));
+}
+
+#[test]
+fn a_deadline_that_has_passed_takes_the_call_out_and_tells_the_caller() {
+    let outcome = call(online(Dialect::Plain), "defrost", json!({ "minutes": 5 }));
+    let due_ms = outcome.record.due_times().call.unwrap();
+    assert_eq!(due_ms, T0 + 5001);
+    let due = |record, now_ms| apply(record, "d1", now_ms, What::Due { at_ms: due_ms });
+    let early = due(outcome.record, due_ms - 1);
+    assert!(!early.changed && early.outgoing.is_empty() && early.record.calls.len() == 1);
+    let late = due(early.record, due_ms + 99);
+    assert_eq!(answer(&late), Some(Answer::TimedOut));
+    assert!(late.changed && late.record.due_times() == DueTimes::default());
+    let (service, rule) = ("defrost".to_owned(), None);
+    assert_eq!(late.notes, [Note::NoReply { service, rule }]);
+    let again = due(late.record, due_ms + 100);
+    assert!(!again.changed && again.outgoing.is_empty() && again.notes.is_empty());
+}
+
+#[test]
+fn a_rules_call_without_reply_is_noted_and_nobody_is_told() {
+    let mut record = online(Dialect::Plain);
+    let (service, rule) = ("defrost".to_owned(), Some("frost".to_owned()));
+    let call = |deadline_ms| PendingCall {
+        service: service.clone(),
+        request: None,
+        rule: rule.clone(),
+        deadline_ms,
+    };
+    record.calls.extend([(CallId(1), call(T0)), (CallId(2), call(T0 + 1))]);
+    let outcome = apply(record, "d1", T0 + 1, What::Due { at_ms: T0 + 1 });
+    assert_eq!(outcome.notes, [Note::NoReply { service: service.clone(), rule: rule.clone() }]);
+    assert!(outcome.outgoing.is_empty());
+    assert_eq!(outcome.record.due_times().call, Some(T0 + 2));
+}
+
+#[test]
+fn a_call_says_of_those_before_it_that_they_timed_out() {
+    let outcome = call(online(Dialect::Plain), "defrost", json!({ "minutes": 5 }));
+    let inputs = json!({ "minutes": 6 }).as_object().unwrap().clone();
+    let what = What::Call { service: "defrost".to_owned(), inputs, timeout_ms: 5000 };
+    let outcome = apply(outcome.record, "c2", T0 + 6000, what);
+    assert_eq!(answer(&outcome), Some(Answer::TimedOut));
+    assert_eq!((outcome.record.calls.len(), outcome.notes.len()), (1, 1));
+}
+
+#[test]
+fn a_deadline_passes_also_when_the_thing_model_is_gone() {
+    let outcome = call(online(Dialect::Plain), "defrost", json!({ "minutes": 5 }));
+    let rrpc = Rrpc { models: Arc::new(Models::new()) };
+    let device = DeviceKey::parse("coldroom", "room-1").unwrap();
+    let (id, what) = (EnvelopeId::parse("d1").unwrap(), What::Due { at_ms: T0 });
+    let envelope = Envelope { id, device, received_at_ms: T0 + 9999, what };
+    let outcome = rrpc.step(outcome.record, &envelope);
+    assert!(outcome.refused.is_none() && outcome.record.calls.is_empty());
 }

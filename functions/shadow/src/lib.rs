@@ -7,7 +7,8 @@ use gnomon_host::function::Function;
 use gnomon_host::port::Stream;
 use gnomon_model::turn::sentence;
 use gnomon_model::{
-    Answer, Effect, Envelope, Models, Object, Outcome, Record, Reject, RejectKind, Turn, What,
+    Answer, Effect, Envelope, Models, Object, Outcome, Record, Reject, RejectKind, Turn, Waits,
+    What,
 };
 use gnomon_rules::{RuleSet, Wake};
 
@@ -18,6 +19,8 @@ pub struct Shadow {
     pub models: Arc<Models>,
     /// The rules.
     pub rules: RuleSet,
+    /// How long what rules begin waits.
+    pub waits: Waits,
 }
 
 impl Function for Shadow {
@@ -69,7 +72,7 @@ impl Shadow {
 
     fn apply(&self, record: Record, envelope: &Envelope, patch: &Object) -> Outcome {
         let model = &self.models[&envelope.device.product];
-        let mut turn = Turn::new(record, envelope, model);
+        let mut turn = Turn::new(record, envelope, model).waiting(self.waits);
         if turn.desire(patch) {
             self.rules.run(&mut turn, &Wake::Shadow { patch });
         }

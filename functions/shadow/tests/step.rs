@@ -7,7 +7,7 @@ use std::sync::Arc;
 use gnomon_host::function::Function;
 use gnomon_model::{
     Answer, Destination, DeviceKey, Envelope, EnvelopeId, Models, Outcome, ProductKey, Record,
-    RejectKind, ThingModel, What,
+    RejectKind, ThingModel, Waits, What,
 };
 use gnomon_rules::{Limits, RuleSet};
 use gnomon_shadow::Shadow;
@@ -18,7 +18,8 @@ fn desire(record: Record, patch: Value, expected_version: Option<u64>) -> Outcom
     let text = include_str!("../../../schemas/coldroom/coldroom.json");
     let model = ThingModel::load(&product, &[("coldroom.json".into(), text.into())]).unwrap();
     let models = Arc::new(Models::from([(product, Arc::new(model))]));
-    let shadow = Shadow { models, rules: RuleSet::empty(|| 0, Limits::default()) };
+    let shadow =
+        Shadow { models, rules: RuleSet::empty(|| 0, Limits::default()), waits: Waits::default() };
     let envelope = Envelope {
         id: EnvelopeId::parse("d1").unwrap(),
         device: DeviceKey::parse("coldroom", "room-1").unwrap(),

@@ -8,7 +8,7 @@ use gnomon_host::port::Stream;
 use gnomon_model::turn::sentence;
 use gnomon_model::{
     Effect, Envelope, Fault, Models, Outcome, Presence, Record, Reject, RejectKind, ReplyTo, Turn,
-    What,
+    Waits, What,
 };
 use gnomon_rules::{RuleSet, Wake};
 use serde_json::Value;
@@ -20,6 +20,8 @@ pub struct Telemetry {
     pub models: Arc<Models>,
     /// The rules.
     pub rules: RuleSet,
+    /// How long what rules begin waits.
+    pub waits: Waits,
 }
 
 impl Function for Telemetry {
@@ -35,8 +37,11 @@ impl Function for Telemetry {
                 }
             }
             What::Presence(presence) => self.presence(record, envelope, presence),
-            What::Desire { .. } | What::Call { .. } => {
-                let reason = "an application's request does not belong on the telemetry stream";
+            What::Desire { .. }
+            | What::Call { .. }
+            | What::Acknowledge { .. }
+            | What::Due { .. } => {
+                let reason = "only what devices say belongs on the telemetry stream";
                 refuse(record, envelope, Reject::new(RejectKind::Internal, reason), None)
             }
         }
@@ -49,7 +54,7 @@ impl Telemetry {
         let Some(model) = self.models.get(&envelope.device.product) else {
             return refuse(record, envelope, unknown_product(envelope), Some(reply_to));
         };
-        let mut turn = Turn::new(record, envelope, model);
+        let mut turn = Turn::new(record, envelope, model).waiting(self.waits);
         turn.record.dialect = reply_to.dialect;
         match said {
             Said::Reports { points, events, faults } => {
@@ -146,7 +151,7 @@ impl Telemetry {
             // The end of a connection that a newer one has replaced.
             return Outcome::unchanged(record, &envelope.id, []);
         }
-        let mut turn = Turn::new(record, envelope, model);
+        let mut turn = Turn::new(record, envelope, model).waiting(self.waits);
         note_presence(&mut turn, presence);
         let (online, reason) = (presence.online, presence.reason.as_str());
         self.rules.run(&mut turn, &Wake::Presence { online, reason });

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use gnomon_host::function::Function;
 use gnomon_model::{
     Destination, DeviceKey, Envelope, EnvelopeId, Models, Outcome, Presence, ProductKey, Record,
-    RejectKind, ThingModel, What,
+    RejectKind, ThingModel, Waits, What,
 };
 use gnomon_rules::{Limits, RuleSet, RuleSource};
 use gnomon_telemetry::Telemetry;
@@ -27,7 +27,11 @@ fn telemetry() -> Telemetry {
     let sources = rules.map(|(file, text)| RuleSource { file: file.into(), text: text.into() });
     let (rules, problems) = RuleSet::empty(|| 0, Limits::default()).reload(sources.into());
     assert!(problems.is_empty(), "{problems:?}");
-    Telemetry { models: Arc::new(Models::from([(product, Arc::new(model))])), rules }
+    Telemetry {
+        models: Arc::new(Models::from([(product, Arc::new(model))])),
+        rules,
+        waits: Waits::default(),
+    }
 }
 
 fn step(record: Record, id: &str, received_at_ms: i64, topic: &str, payload: &str) -> Outcome {

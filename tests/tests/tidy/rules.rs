@@ -22,13 +22,15 @@ const IMPURE: [&str; 8] = [
     "tokio",
 ];
 /// Where code decides, and therefore does not wait.
-const DECIDING: [&str; 6] = [
+const DECIDING: [&str; 8] = [
     "crates/gnomon-model/src/",
     "crates/gnomon-dialect/src/",
     "crates/gnomon-rules/src/",
     "functions/telemetry/src/lib.rs",
     "functions/shadow/src/lib.rs",
     "functions/rrpc/src/lib.rs",
+    "functions/alert/src/lib.rs",
+    "functions/timer/src/lib.rs",
 ];
 
 /// One check: yields lines (1-based) and what is wrong with each.

@@ -269,6 +269,7 @@ pub(super) fn number(log: gnomon_host::port::Log) -> u32 {
         Stream::Downlink => 3,
         Stream::Answers => 4,
         Stream::Dead => 5,
+        Stream::Alerts => 6,
     };
     stream << 16 | u32::from(log.partition)
 }
@@ -281,7 +282,7 @@ impl super::Core {
         let transaction = database.begin_read()?;
         self.logs.cells.iter().try_for_each(|cell| self.reload_log(&transaction, cell))?;
         self.overlay.clear();
-        Ok(())
+        self.reload_due(&transaction)
     }
 
     fn reload_log(&self, transaction: &ReadTransaction, cell: &Cell) -> Result<(), redb::Error> {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gnomon_host::port::{Committed, QueueError, SessionChange, StoreError};
+use gnomon_model::DueTimes;
 use tokio::sync::oneshot;
 
 use super::error::Failure;
@@ -28,6 +29,8 @@ pub(super) struct RecordRow {
     pub(super) expected_revision: u64,
     /// Revision after the write (u64, little-endian) and the record's JSON.
     pub(super) value: Bytes,
+    /// What is due when in it.
+    pub(super) due: DueTimes,
 }
 
 pub(super) struct Commit {

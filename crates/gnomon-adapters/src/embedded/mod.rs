@@ -47,6 +47,7 @@ pub use self::queue::EmbeddedConsumer;
 use self::wal::Disk;
 use self::writer::Writer;
 use crate::bounds::QueueBounds;
+use crate::due::DueIndex;
 use crate::log::Tail;
 use crate::logs::Logs;
 
@@ -91,6 +92,9 @@ pub(crate) struct Core {
     pub(crate) logs: Logs,
     pub(crate) inbox: Inbox,
     pub(crate) overlay: Overlay,
+    /// What is due in which record, by its key: kept in memory, read from the records when the file
+    /// is opened.
+    pub(crate) due: Mutex<DueIndex<String>>,
     pub(crate) closed: AtomicBool,
     pub(crate) transactions: AtomicU64,
 }
@@ -153,8 +157,8 @@ impl Embedded {
         let logs = Logs::new(options.partitions, &options.bounds, keep);
         let closed = AtomicBool::new(false);
         let (inbox, transactions) = (Inbox::default(), AtomicU64::new(0));
-        let overlay = Overlay::default();
-        let core = Arc::new(Core { file, logs, inbox, overlay, closed, transactions });
+        let (overlay, due) = (Overlay::default(), Mutex::default());
+        let core = Arc::new(Core { file, logs, inbox, overlay, due, closed, transactions });
         let journal = Journal::open(&core, dir, wals, options.journal_bytes)?;
         let writer = Writer::new(Arc::clone(&core), journal, options.commit_interval);
         let thread = std::thread::Builder::new()

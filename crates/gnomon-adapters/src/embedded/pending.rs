@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use gnomon_host::port::SessionChange;
+use gnomon_model::DueTimes;
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::error::Failure;
@@ -203,8 +204,8 @@ impl Overlay {
     }
 
     /// Shows readers what a frame of this generation wrote.
-    pub(super) fn publish(&self, written: HashMap<String, Bytes>, generation: u64) {
-        let fresh = |(key, value)| (key, Fresh { value, generation });
+    pub(super) fn publish(&self, written: HashMap<String, (Bytes, DueTimes)>, generation: u64) {
+        let fresh = |(key, (value, _))| (key, Fresh { value, generation });
         self.lock().extend(written.into_iter().map(fresh));
     }
 

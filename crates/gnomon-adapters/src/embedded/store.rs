@@ -2,11 +2,12 @@
 //! writer.
 
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use gnomon_host::port::{Committed, Page, Promise, Store, StoreError, Stored, Write};
-use gnomon_model::{DeviceKey, ProductKey, Record};
+use gnomon_model::{DeviceKey, DueKind, ProductKey, Record};
+use redb::{ReadTransaction, ReadableTable};
 use tokio::sync::oneshot;
 
 use super::error::Failure;
@@ -14,6 +15,7 @@ use super::file::RECORDS;
 use super::inbox::{Commit, Erase, RecordRow};
 use super::queue::ended;
 use super::{Core, Embedded};
+use crate::due::DueIndex;
 use crate::memory::page;
 
 const REVISION_BYTES: usize = 8;
@@ -39,7 +41,8 @@ fn row(write: &Write) -> RecordRow {
     let mut value = Vec::with_capacity(REVISION_BYTES + json.len());
     value.extend_from_slice(&(expected_revision.wrapping_add(1)).to_le_bytes());
     value.extend_from_slice(&json);
-    RecordRow { key: key(&write.device), expected_revision, value: value.into() }
+    let due = write.record.due_times();
+    RecordRow { key: key(&write.device), expected_revision, value: value.into(), due }
 }
 
 fn decode(device: &DeviceKey, row: Option<&[u8]>) -> Result<Stored, StoreError> {
@@ -101,9 +104,44 @@ impl Store for Embedded {
     async fn promise(&self) -> Promise {
         super::queue::promise()
     }
+
+    async fn due(
+        &self,
+        kind: DueKind,
+        now_ms: i64,
+        count_max: usize,
+    ) -> Result<Vec<(DeviceKey, i64)>, StoreError> {
+        if self.core().is_closed() {
+            return Err(StoreError::Closed);
+        }
+        let due = self.core().due().find(kind, now_ms, count_max);
+        Ok(due.into_iter().filter_map(|(key, at_ms)| Some((device(&key)?, at_ms))).collect())
+    }
 }
 
 impl Core {
+    pub(super) fn due(&self) -> MutexGuard<'_, DueIndex<String>> {
+        self.due.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads from the records in the tree what is due. Only those are decoded in which something may
+    /// wait.
+    pub(super) fn reload_due(&self, transaction: &ReadTransaction) -> Result<(), redb::Error> {
+        let mut due = DueIndex::default();
+        for row in transaction.open_table(RECORDS)?.iter()? {
+            let (key, row) = row?;
+            let json = row.value().get(REVISION_BYTES..).unwrap_or_default();
+            // One that cannot be read is told of when somebody loads it.
+            if let Some(record) =
+                Record::may_wait(json).then(|| Record::decode(json).ok()).flatten()
+            {
+                due.set(&key.value().to_owned(), record.due_times());
+            }
+        }
+        *self.due() = due;
+        Ok(())
+    }
+
     /// Revision of a record as it is durable; 0 when there is none.
     pub(super) fn revision(&self, key: &str) -> Result<u64, Failure> {
         if let Some(row) = self.overlay.get(key) {

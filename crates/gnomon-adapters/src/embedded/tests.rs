@@ -180,7 +180,7 @@ fn device(number: u64) -> DeviceKey {
 fn write(number: u64, expected_revision: u64) -> Write {
     let mut record = Record::default();
     record.counts.applied = expected_revision + 1;
-    Write { device: device(number), expected_revision, record }
+    Write { device: device(number), expected_revision, record, due_before: Default::default() }
 }
 
 async fn ids(queue: &Embedded) -> Vec<u64> {

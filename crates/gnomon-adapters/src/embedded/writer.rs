@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gnomon_host::port::{Committed, QueueError};
+use gnomon_model::DueTimes;
 use tokio::sync::oneshot;
 
 use super::error::Failure;
@@ -29,8 +30,8 @@ pub(super) struct Writer {
     row: Vec<u8>,
 }
 
-/// Records that readers are to see: key and value.
-type Written = HashMap<String, Bytes>;
+/// Records that readers are to see: key, value, and what is due in it.
+type Written = HashMap<String, (Bytes, DueTimes)>;
 
 /// What a frame will answer once it is durable.
 struct Answers {
@@ -123,7 +124,10 @@ impl Writer {
                 records.remove(&**key)?;
             }
         }
-        Ok(transaction.commit()?)
+        transaction.commit()?;
+        let mut due = self.core.due();
+        keys.iter().for_each(|key| due.set(key, DueTimes::default()));
+        Ok(())
     }
 
     fn fold(&mut self, folds: Vec<Fold>) {
@@ -179,14 +183,14 @@ impl Writer {
         self.row.clear();
         let mut one = |row: RecordRow| -> Result<Committed, Failure> {
             let found = match written.get(&row.key) {
-                Some(value) => revision(value),
+                Some((value, _)) => revision(value),
                 None => self.core.revision(&row.key)?,
             };
             if found != row.expected_revision {
                 return Ok(Committed::Conflict);
             }
             rows::push(&mut self.row, &row.key, &row.value);
-            written.insert(row.key, row.value);
+            written.insert(row.key, (row.value, row.due));
             Ok(Committed::Done { revision: found + 1 })
         };
         let mut all = |commit: &mut Commit| {
@@ -250,6 +254,9 @@ impl Writer {
     }
 
     fn answer(&self, batch: Batch, answers: Answers) {
+        let mut due = self.core.due();
+        answers.written.iter().for_each(|(key, (_, times))| due.set(key, *times));
+        drop(due);
         self.core.overlay.publish(answers.written, self.journal.generation());
         for index in answers.touched {
             self.core.logs.cells[index].publish();

@@ -4,7 +4,7 @@ use gnomon_host::port::{
     Committed, Page, Promise, SavedSession, SessionChange, Sessions, Store, StoreError, Stored,
     Write,
 };
-use gnomon_model::{DeviceKey, ProductKey};
+use gnomon_model::{DeviceKey, DueKind, ProductKey};
 
 use super::{Fault, Faulty, Operation, store_error};
 
@@ -34,6 +34,16 @@ impl<T: Store> Store for Faulty<T> {
     ) -> Result<Page, StoreError> {
         self.plan.read(Operation::List, store_error(Operation::List)).await?;
         self.inner.list(product, after, count_max).await
+    }
+
+    async fn due(
+        &self,
+        kind: DueKind,
+        now_ms: i64,
+        count_max: usize,
+    ) -> Result<Vec<(DeviceKey, i64)>, StoreError> {
+        self.plan.read(Operation::Due, store_error(Operation::Due)).await?;
+        self.inner.due(kind, now_ms, count_max).await
     }
 
     async fn erase(&self, devices: &[DeviceKey]) -> Result<(), StoreError> {

@@ -7,6 +7,8 @@
 //! | `gnomon:{product/device}:record` | hash | `v`: revision, `doc`: the record's JSON |
 //! | `gnomon:products` | set | products that have a device |
 //! | `gnomon:devices:product` | sorted set, all scores 0 | devices of the product |
+//! | `gnomon:{due:kind:0}:at` … `7` | sorted set, scores are times | devices in whose records something is due |
+//! | `gnomon:{due:kind:0}:v` … `7` | hash | device: revision of the record that its entry is for |
 //! | `gnomon:{client}:session` | hash | `doc`: a session's document, `m<key>`: an undelivered message |
 //! | `gnomon:sessions` | set | clients that have a session |
 //! | `gnomon:format` | string | number of this layout |
@@ -15,10 +17,12 @@
 //! numbers and empty arrays.
 //!
 //! Invariants: one round trip for all loads of a batch, one for all its commits; a device stands in
-//! the index before its record is written, so none is ever missed by a listing.
+//! the index before its record is written, so none is ever missed by a listing; and so does what is
+//! due in it (`due`).
 //! Never: `KEYS`, `SCAN`, an expiry.
 
 mod connection;
+mod due;
 mod probe;
 mod sessions;
 mod store;

@@ -1,7 +1,7 @@
 //! Records: loaded together, committed together, each by compare-and-set.
 
 use gnomon_host::port::{Committed, Page, Promise, Store, StoreError, Stored, Write};
-use gnomon_model::{DeviceKey, ProductKey, Record};
+use gnomon_model::{DeviceKey, DueKind, ProductKey, Record};
 use redis::Cmd;
 
 use super::{Redis, read};
@@ -40,6 +40,21 @@ impl Redis {
         command.arg(write.expected_revision).arg(write.expected_revision.wrapping_add(1));
         command.arg(&write.record.encode()[..]);
         command
+    }
+
+    /// Loads records in one round trip; one that is damaged leaves the others as they are.
+    pub(super) async fn load_each(
+        &self,
+        devices: &[DeviceKey],
+    ) -> Result<Vec<Result<Stored, StoreError>>, StoreError> {
+        let ask = |device| {
+            let mut command = redis::cmd("HMGET");
+            command.arg(self.record_key(device)).arg("v").arg("doc");
+            command
+        };
+        let rows = self.ask(devices.iter().map(ask).collect()).await?;
+        let rows = devices.iter().zip(rows);
+        Ok(rows.map(|(device, row)| decode(device, read(row)?)).collect())
     }
 
     /// Products that have a device, sorted.
@@ -81,13 +96,7 @@ fn decode(device: &DeviceKey, row: (Option<u64>, Option<Vec<u8>>)) -> Result<Sto
 
 impl Store for Redis {
     async fn load(&self, devices: &[DeviceKey]) -> Result<Vec<Stored>, StoreError> {
-        let ask = |device| {
-            let mut command = redis::cmd("HMGET");
-            command.arg(self.record_key(device)).arg("v").arg("doc");
-            command
-        };
-        let rows = self.ask(devices.iter().map(ask).collect()).await?;
-        devices.iter().zip(rows).map(|(device, row)| decode(device, read(row)?)).collect()
+        self.load_each(devices).await?.into_iter().collect()
     }
 
     async fn commit(&self, writes: &[Write]) -> Result<Vec<Committed>, StoreError> {
@@ -95,6 +104,7 @@ impl Store for Redis {
         for write in writes.iter().filter(|write| write.expected_revision == 0) {
             self.enter(&write.device, &mut commands);
         }
+        writes.iter().for_each(|write| self.enter_due(write, &mut commands));
         let entered = commands.len();
         if self.shared.connection.is_cluster() && entered > 0 {
             // Commands for several nodes have no order among them.
@@ -152,12 +162,22 @@ impl Store for Redis {
         };
         // Records first: one that stands in no index would be missed by every listing.
         self.ask(devices.iter().map(remove).collect()).await?;
-        self.ask(devices.iter().map(leave).collect()).await.map(|_| ())
+        self.ask(devices.iter().map(leave).collect()).await?;
+        self.forget_due(devices).await
     }
 
     async fn promise(&self) -> Promise {
         // What it said when it was opened, if it does not answer now.
         let now = super::probe::read(&self.shared.connection).await;
         now.as_ref().unwrap_or(&self.shared.durability).promise()
+    }
+
+    async fn due(
+        &self,
+        kind: DueKind,
+        now_ms: i64,
+        count_max: usize,
+    ) -> Result<Vec<(DeviceKey, i64)>, StoreError> {
+        self.find_due(kind, now_ms, count_max).await
     }
 }

@@ -25,15 +25,18 @@ pub(crate) trait Kind: Sized {
     async fn close(&self);
 }
 
-/// Bounds that no law reaches by accident.
+/// Bounds that no law reaches by accident. A server reserves them on its disk for every log.
 pub(crate) fn wide() -> QueueBounds {
-    QueueBounds::uniform(LogBounds::consumed(10_000, 64 << 20))
+    let bounds = LogBounds::consumed(10_000, 64 << 20);
+    QueueBounds::uniform(LogBounds { pending_bytes_max: 64 << 20, ..bounds })
 }
 
 /// At most `pending` messages pending, at least `kept` more kept.
 pub(crate) fn narrow(pending: u64, kept: u64) -> QueueBounds {
-    let bounds = LogBounds { pending_messages_max: pending, ..LogBounds::consumed(kept, 64 << 20) };
-    QueueBounds::uniform(bounds)
+    let bounds = LogBounds::consumed(kept, 64 << 20);
+    let pending =
+        LogBounds { pending_messages_max: pending, pending_bytes_max: 64 << 20, ..bounds };
+    QueueBounds::uniform(pending)
 }
 
 pub(crate) struct InMemory(Memory);

@@ -1,7 +1,7 @@
 //! Laws of the store.
 
 use gnomon_host::port::{Committed, Store, StoreError, Stored, Write};
-use gnomon_model::{DeviceKey, ProductKey, Record};
+use gnomon_model::{CallId, DeviceKey, DueKind, DueTimes, PendingCall, ProductKey, Record};
 
 use crate::kind::{Kind, wide};
 
@@ -17,7 +17,12 @@ fn record(applied: u64) -> Record {
 }
 
 fn write(device: &DeviceKey, expected_revision: u64, applied: u64) -> Write {
-    Write { device: device.clone(), expected_revision, record: record(applied) }
+    Write {
+        device: device.clone(),
+        expected_revision,
+        record: record(applied),
+        due_before: DueTimes::default(),
+    }
 }
 
 async fn load(store: &impl Store, device: &DeviceKey) -> Stored {
@@ -103,7 +108,12 @@ async fn increment(store: &impl Store, device: &DeviceKey) {
     loop {
         let Stored { mut record, revision } = load(store, device).await;
         record.counts.applied += 1;
-        let write = Write { device: device.clone(), expected_revision: revision, record };
+        let write = Write {
+            device: device.clone(),
+            expected_revision: revision,
+            record,
+            due_before: DueTimes::default(),
+        };
         match store.commit(&[write]).await.unwrap()[..] {
             [Committed::Done { .. }] => return,
             _ => tokio::task::yield_now().await,
@@ -196,6 +206,129 @@ pub(crate) async fn a_closed_store_says_so<K: Kind<Port: Store>>() {
     closed(kind.port().load(std::slice::from_ref(&device)).await.unwrap_err());
     closed(kind.port().commit(&[write(&device, 0, 1)]).await.unwrap_err());
     closed(kind.port().list(None, None, 1).await.unwrap_err());
+    closed(kind.port().due(DueKind::Call, 0, 1).await.unwrap_err());
+}
+
+/// A record in which a call is due at that time, if at any; and the name of who wrote it.
+fn waiting(at_ms: Option<i64>, service: &str) -> Record {
+    let mut record = Record::default();
+    record.calls.extend(at_ms.map(|at_ms| {
+        let service = service.to_owned();
+        (CallId(1), PendingCall { service, request: None, rule: None, deadline_ms: at_ms - 1 })
+    }));
+    record
+}
+
+/// Makes what is due in the device's record so, whatever it was.
+async fn wait_until(store: &impl Store, device: &DeviceKey, at_ms: Option<i64>, who: &str) {
+    loop {
+        let Stored { record, revision } = load(store, device).await;
+        let (device, due_before) = (device.clone(), record.due_times());
+        let record = waiting(at_ms, who);
+        let write = Write { device, expected_revision: revision, record, due_before };
+        match store.commit(&[write]).await.unwrap()[..] {
+            [Committed::Done { .. }] => return,
+            _ => tokio::task::yield_now().await,
+        }
+    }
+}
+
+async fn due(store: &impl Store, now_ms: i64, count_max: usize) -> Vec<(DeviceKey, i64)> {
+    store.due(DueKind::Call, now_ms, count_max).await.unwrap()
+}
+
+pub(crate) async fn what_is_due_is_found_earliest_first<K: Kind<Port: Store>>() {
+    let kind = K::fresh(wide()).await;
+    let store = kind.port();
+    assert_eq!(due(store, i64::MAX, 10).await, []);
+    let (a, b, c, d) = (key("p", "a"), key("q", "设备"), key("p", "c"), key("p", "d"));
+    for (device, at_ms) in [(&a, 30), (&b, 10), (&c, 20), (&d, 20)] {
+        wait_until(store, device, Some(at_ms), "law").await;
+    }
+    wait_until(store, &key("p", "idle"), None, "law").await;
+    let all = [(b, 10), (c, 20), (d, 20), (a, 30)];
+    assert_eq!(due(store, 9, 10).await, []);
+    assert_eq!(due(store, 10, 10).await, all[..1]);
+    assert_eq!(due(store, 29, 10).await, all[..3]);
+    assert_eq!(due(store, 1000, 10).await, all);
+    assert_eq!(due(store, 1000, 2).await, all[..2]);
+    assert_eq!(due(store, 1000, 0).await, []);
+    assert_eq!(store.due(DueKind::Reminder, 1000, 10).await.unwrap(), []);
+}
+
+pub(crate) async fn what_is_due_is_what_the_last_record_says<K: Kind<Port: Store>>() {
+    let kind = K::fresh(wide()).await;
+    let (store, device) = (kind.port(), key("p", "d"));
+    for at_ms in [Some(50), Some(20), Some(90), None, Some(70), Some(70), None, None, Some(5)] {
+        wait_until(store, &device, at_ms, "law").await;
+        let expected: Vec<_> = at_ms.map(|at_ms| (device.clone(), at_ms)).into_iter().collect();
+        for now_ms in [4, 5, 19, 20, 69, 70, 100] {
+            let seen = due(store, now_ms, 10).await;
+            assert_eq!(seen.len(), usize::from(at_ms.is_some_and(|at_ms| at_ms <= now_ms)));
+        }
+        assert_eq!(due(store, 100, 10).await, expected);
+    }
+}
+
+pub(crate) async fn a_write_that_conflicts_makes_nothing_due<K: Kind<Port: Store>>() {
+    let kind = K::fresh(wide()).await;
+    let (store, device) = (kind.port(), key("p", "d"));
+    wait_until(store, &device, Some(50), "law").await;
+    for (expected_revision, at_ms) in [(0, Some(10)), (7, Some(20)), (0, None)] {
+        let (device, record) = (device.clone(), waiting(at_ms, "late"));
+        let write = Write { device, expected_revision, record, due_before: DueTimes::default() };
+        assert_eq!(store.commit(&[write]).await.unwrap(), [Committed::Conflict]);
+    }
+    assert_eq!(due(store, 49, 10).await, []);
+    assert_eq!(due(store, 50, 10).await, [(device, 50)]);
+}
+
+pub(crate) async fn what_is_due_survives_a_reopen<K: Kind<Port: Store>>() {
+    let kind = K::fresh(wide()).await;
+    let (a, b) = (key("p", "a"), key("p", "设备"));
+    wait_until(kind.port(), &a, Some(10), "law").await;
+    wait_until(kind.port(), &a, None, "law").await;
+    wait_until(kind.port(), &b, Some(20), "law").await;
+    let Some(kind) = kind.reopen().await else { return };
+    assert_eq!(due(kind.port(), 100, 10).await, [(b, 20)]);
+}
+
+/// While some write and others search, which is when indexes are corrected, nothing that is due is
+/// lost from sight.
+pub(crate) async fn racing_writers_and_searches_lose_nothing_due<K: Kind<Port: Store>>() {
+    let kind = K::fresh(wide()).await;
+    let devices = ["a", "b", "c"].map(|name| key("p", name));
+    let mut running = tokio::task::JoinSet::new();
+    for writer in 0..4_i64 {
+        let (store, devices) = (kind.port().clone(), devices.clone());
+        running.spawn(async move {
+            for round in 0..30_i64 {
+                // Early, late and none follow each other in another order for each writer.
+                let at_ms = (round * 7 + writer * 5) % 11;
+                let at_ms = (at_ms > 3).then_some(at_ms);
+                let device = &devices[(round + writer) as usize % devices.len()];
+                wait_until(&store, device, at_ms, "racer").await;
+            }
+        });
+    }
+    for _ in 0..2 {
+        let store = kind.port().clone();
+        running.spawn(async move {
+            for round in 0..60_i64 {
+                due(&store, round % 12, 10).await;
+            }
+        });
+    }
+    while let Some(ended) = running.join_next().await {
+        ended.unwrap();
+    }
+    let mut expected = Vec::new();
+    for device in devices {
+        let times = load(kind.port(), &device).await.record.due_times();
+        expected.extend(times.call.map(|at_ms| (device, at_ms)));
+    }
+    expected.sort_by_key(|(device, at_ms)| (*at_ms, device.clone()));
+    assert_eq!(due(kind.port(), 100, 10).await, expected);
 }
 
 pub(crate) async fn what_is_erased_never_was<K: Kind<Port: Store>>() {

@@ -22,6 +22,8 @@ pub(super) fn of_reject(kind: RejectKind) -> i64 {
         RejectKind::Forbidden => 403,
         RejectKind::BadTime => 6326,
         RejectKind::UnknownCall | RejectKind::Conflict | RejectKind::NoAnswer => 400,
+        // Only applications are refused so.
+        RejectKind::UnknownAlert | RejectKind::AlertCleared => 400,
         RejectKind::Offline => 9201,
         RejectKind::Internal => 500,
     }

@@ -17,8 +17,11 @@ pub enum Stream {
     Telemetry,
     /// What applications desire. Partitioned by device.
     Shadow,
-    /// Calls of applications and replies of devices. Partitioned by device.
+    /// Calls of applications, replies of devices, and deadlines that have passed. Partitioned by
+    /// device.
     Calls,
+    /// Acknowledgements of alerts, and reminders that are due. Partitioned by device.
+    Alerts,
     /// Messages to topics: to devices, and between clients. One partition.
     Downlink,
     /// Answers to applications that wait. One partition.
@@ -29,15 +32,22 @@ pub enum Stream {
 
 impl Stream {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Telemetry, Self::Shadow, Self::Calls, Self::Downlink, Self::Answers, Self::Dead];
+    pub const ALL: [Self; 7] = [
+        Self::Telemetry,
+        Self::Shadow,
+        Self::Calls,
+        Self::Alerts,
+        Self::Downlink,
+        Self::Answers,
+        Self::Dead,
+    ];
 
     /// What is at stake in it, which decides how long and in how many copies it is kept.
     #[must_use]
     pub fn class(self) -> Class {
         match self {
             Self::Telemetry => Class::Telemetry,
-            Self::Shadow | Self::Calls | Self::Downlink => Class::Commands,
+            Self::Shadow | Self::Calls | Self::Alerts | Self::Downlink => Class::Commands,
             Self::Answers | Self::Dead => Class::Events,
         }
     }
@@ -46,7 +56,7 @@ impl Stream {
     #[must_use]
     pub fn is_partitioned(self) -> bool {
         match self {
-            Self::Telemetry | Self::Shadow | Self::Calls => true,
+            Self::Telemetry | Self::Shadow | Self::Calls | Self::Alerts => true,
             Self::Downlink | Self::Answers | Self::Dead => false,
         }
     }
@@ -58,6 +68,7 @@ impl Stream {
             Self::Telemetry => "telemetry",
             Self::Shadow => "shadow",
             Self::Calls => "calls",
+            Self::Alerts => "alerts",
             Self::Downlink => "downlink",
             Self::Answers => "answers",
             Self::Dead => "dead",

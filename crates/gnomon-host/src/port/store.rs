@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use gnomon_model::{DeviceKey, ProductKey, Record};
+use gnomon_model::{DeviceKey, DueKind, DueTimes, ProductKey, Record};
 
 use super::promise::Promise;
 
@@ -24,6 +24,9 @@ pub struct Write {
     pub expected_revision: u64,
     /// The record to keep.
     pub record: Record,
+    /// What was due when in the record that was loaded ([`Record::due_times`]), so that a store
+    /// whose index stands elsewhere touches it only when something is due earlier than before.
+    pub due_before: DueTimes,
 }
 
 /// What became of one write.
@@ -115,4 +118,17 @@ pub trait Store: Clone + Send + Sync + 'static {
     fn promise(&self) -> impl Future<Output = Promise> + Send {
         async { Promise::unknown() }
     }
+
+    /// Finds up to `count_max` devices in whose records something of a kind is due at `now_ms` or
+    /// before, and since when, earliest first. Every commit that was answered before is seen. Costs
+    /// about as much as there is to find, however many records there are.
+    ///
+    /// # Errors
+    /// The store is unavailable or closed.
+    fn due(
+        &self,
+        kind: DueKind,
+        now_ms: i64,
+        count_max: usize,
+    ) -> impl Future<Output = Result<Vec<(DeviceKey, i64)>, StoreError>> + Send;
 }

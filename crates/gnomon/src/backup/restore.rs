@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use gnomon_host::port::{Committed, SessionChange, Sessions, Store, StoreError, Write};
-use gnomon_model::record;
+use gnomon_model::{DueTimes, record};
 use gnomon_run::{Failure, Settings};
 use indicatif::ProgressBar;
 use sha2::{Digest, Sha256};
@@ -143,7 +143,8 @@ pub(super) async fn restore<S: Store + Sessions>(
     while let Some(line) = lines.next()? {
         match line {
             Line::Record { device, document } => {
-                writes.push(Write { device, expected_revision: 0, record: *document });
+                let due_before = DueTimes::default();
+                writes.push(Write { device, expected_revision: 0, record: *document, due_before });
                 if writes.len() == BATCH {
                     commit(store, &mut writes, &bar).await?;
                 }

@@ -21,7 +21,7 @@ mod taken_over;
 use std::ops::Range;
 use std::sync::Arc;
 
-use gnomon_model::{Models, ProductKey, ThingModel};
+use gnomon_model::{Models, ProductKey, ThingModel, Waits};
 use gnomon_rules::{Limits, RuleSet, RuleSource};
 use gnomon_telemetry::Telemetry;
 
@@ -59,7 +59,11 @@ fn telemetry() -> Telemetry {
     let sources = rules.map(|(file, text)| RuleSource { file: file.into(), text: text.into() });
     let (rules, problems) = RuleSet::empty(|| 0, Limits::default()).reload(sources.into());
     assert!(problems.is_empty(), "{problems:?}");
-    Telemetry { models: Arc::new(models.map(load).into_iter().collect::<Models>()), rules }
+    Telemetry {
+        models: Arc::new(models.map(load).into_iter().collect::<Models>()),
+        rules,
+        waits: Waits::default(),
+    }
 }
 
 fn seeds() -> Range<u64> {

@@ -10,7 +10,7 @@ use gnomon_host::port::{
     Committed, Consumer, Counts, Delivery, Log, Message, Page, Queue, QueueError, Store,
     StoreError, Stored, Stream, Write,
 };
-use gnomon_model::{DeviceKey, Envelope, ProductKey, Record};
+use gnomon_model::{DeviceKey, DueKind, Envelope, ProductKey, Record};
 
 use crate::random::Random;
 use crate::script::PARTITIONS;
@@ -328,6 +328,15 @@ impl Store for Rig {
         count_max: usize,
     ) -> Result<Page, StoreError> {
         self.memory.list(product, after, count_max).await
+    }
+
+    async fn due(
+        &self,
+        kind: DueKind,
+        now_ms: i64,
+        count_max: usize,
+    ) -> Result<Vec<(DeviceKey, i64)>, StoreError> {
+        self.memory.due(kind, now_ms, count_max).await
     }
 }
 

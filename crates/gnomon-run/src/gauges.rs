@@ -9,11 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Keeps the gauges of the queue up to date: received = applied + dead + pending + dropped, per log.
 /// They are read from the queue itself, so one process tells them for all.
-pub(crate) async fn measure<Q: Queue>(
-    queue: Q,
-    metrics: PrometheusHandle,
-    stop: CancellationToken,
-) {
+pub async fn measure<Q: Queue>(queue: Q, metrics: PrometheusHandle, stop: CancellationToken) {
     while !stop.is_cancelled() {
         for log in Log::all(queue.partitions()) {
             gauge(&queue, log).await;
