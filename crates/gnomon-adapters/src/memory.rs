@@ -1,34 +1,28 @@
 //! Queue, store and sessions in memory, for tests and simulation: nothing survives the process.
 
+mod consumer;
 mod readers;
+mod sessions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
 use gnomon_host::port::{
-    Committed, Consumer, Counts, Delivery, Keeping, Log, Message, Page, Progress, Promise, Queue,
-    QueueError, SavedSession, SessionChange, Sessions, Store, StoreError, Stored, Stream, Write,
+    Committed, Counts, Delivery, Keeping, Log, Message, Page, Progress, Promise, Queue, QueueError,
+    Store, StoreError, Stored, Stream, Write,
 };
 use gnomon_model::{DeviceKey, DueKind, DueTimes, ProductKey};
 
 use crate::bounds::{LogBounds, QueueBounds};
 use crate::due::DueIndex;
-use crate::log::{Next, Settled, Tail};
+use crate::log::{Settled, Tail};
 use crate::logs::{Cell, DEAD, Logs};
+pub use crate::memory::consumer::MemoryConsumer;
+use crate::memory::consumer::Role;
 use crate::memory::readers::Readers;
-
-/// Client to session.
-type Saved = BTreeMap<String, Session>;
-
-/// One session as saved.
-struct Session {
-    gateway: String,
-    document: Bytes,
-    pending: BTreeMap<u64, Bytes>,
-}
+use crate::memory::sessions::Saved;
 
 /// Everything in memory. Cheap to clone; clones share it.
 #[derive(Clone)]
@@ -258,113 +252,6 @@ fn drop_expendable(cell: &Cell) {
     }
 }
 
-/// As what a consumer has its log open.
-enum Role {
-    /// The log's one consumer, and its number.
-    One { number: u64 },
-    /// A named reader, and the number of its consumer.
-    Reader { name: String, number: u64 },
-    /// Somebody who only listens.
-    Follower,
-}
-
-/// Consumer of one log in memory.
-pub struct MemoryConsumer {
-    memory: Memory,
-    log: Log,
-    log_id: String,
-    role: Role,
-    cursor: u64,
-}
-
-impl MemoryConsumer {
-    fn check(&self) -> Result<(), QueueError> {
-        let shared = self.memory.open()?;
-        let is_current = match &self.role {
-            Role::One { number } => shared.logs.cell(self.log).lock().is_current(*number),
-            Role::Reader { name, number } => {
-                lock(&shared.readers).is_current(self.log, name, *number)
-            }
-            Role::Follower => true,
-        };
-        if is_current { Ok(()) } else { Err(QueueError::Closed) }
-    }
-
-    fn try_pull(&mut self, count_max: usize) -> Result<Vec<Delivery>, QueueError> {
-        self.check()?;
-        let shared = self.memory.open()?;
-        let state = shared.logs.cell(self.log).lock();
-        let Role::One { .. } = self.role else {
-            let mut ready = state.read(self.cursor + 1, count_max);
-            drop(state);
-            self.cursor = ready.last().map_or(self.cursor, |last| last.position);
-            if let Role::Reader { name, .. } = &self.role {
-                let readers = lock(&shared.readers);
-                ready.retain(|one| !readers.is_acknowledged(self.log, name, one.position));
-            }
-            return Ok(ready);
-        };
-        match state.next(self.cursor, count_max) {
-            Next::Ready(ready, cursor) => {
-                self.cursor = cursor;
-                Ok(ready)
-            }
-            Next::Nothing => Ok(Vec::new()),
-            Next::Behind(..) => unreachable!("memory holds everything that it has not dropped"),
-        }
-    }
-}
-
-impl MemoryConsumer {
-    fn settle(&self, positions: &[u64], how: Settled) -> Result<(), QueueError> {
-        self.check()?;
-        let shared = self.memory.open()?;
-        let cell = shared.logs.cell(self.log);
-        match &self.role {
-            Role::One { .. } => {
-                cell.lock().acknowledge(positions, how);
-                drop_expendable(cell);
-                Ok(())
-            }
-            Role::Reader { name, .. } => {
-                let last = cell.lock().published();
-                let there = positions.iter().filter(|position| **position <= last);
-                lock(&shared.readers).acknowledge(self.log, name, there);
-                self.memory.settle(self.log)
-            }
-            Role::Follower => Ok(()),
-        }
-    }
-}
-
-impl Consumer for MemoryConsumer {
-    fn log_id(&self) -> &str {
-        &self.log_id
-    }
-
-    async fn pull(&mut self, count_max: usize) -> Result<Vec<Delivery>, QueueError> {
-        let count_max = count_max.max(1);
-        let shared = Arc::clone(&self.memory.shared);
-        loop {
-            // Made before looking, so that what is appended in between wakes it.
-            let woken = shared.logs.cell(self.log).wake.notified();
-            let ready = self.try_pull(count_max)?;
-            if !ready.is_empty() {
-                return Ok(ready);
-            }
-            woken.await;
-        }
-    }
-
-    async fn acknowledge(&mut self, positions: &[u64]) -> Result<(), QueueError> {
-        self.settle(positions, Settled::Applied)
-    }
-
-    async fn bury(&mut self, positions: &[u64]) -> Result<(), QueueError> {
-        self.settle(positions, Settled::Dead)
-    }
-}
-
 impl Store for Memory {
     async fn load(&self, devices: &[DeviceKey]) -> Result<Vec<Stored>, StoreError> {
         let records = &lock(&self.open_store()?.records).by_device;
@@ -430,63 +317,4 @@ pub(crate) fn page(mut devices: Vec<DeviceKey>, count_max: usize) -> Page {
     devices.truncate(count_max);
     let next = if more { devices.last().cloned() } else { None };
     Page { devices, next }
-}
-
-impl Session {
-    fn saved(&self, client: &str) -> SavedSession {
-        SavedSession {
-            client: client.to_owned(),
-            gateway: self.gateway.clone(),
-            document: self.document.clone(),
-            pending: self.pending.iter().map(|(key, bytes)| (*key, bytes.clone())).collect(),
-        }
-    }
-}
-
-impl Sessions for Memory {
-    async fn gateways(&self) -> Result<Vec<String>, StoreError> {
-        let sessions = lock(&self.open_store()?.sessions);
-        let names: BTreeSet<_> = sessions.values().map(|session| session.gateway.clone()).collect();
-        Ok(names.into_iter().collect())
-    }
-
-    async fn load_all(&self, gateway: &str) -> Result<Vec<SavedSession>, StoreError> {
-        let sessions = lock(&self.open_store()?.sessions);
-        let own = sessions.iter().filter(|(_, session)| session.gateway == gateway);
-        Ok(own.map(|(client, session)| session.saved(client)).collect())
-    }
-
-    async fn find(&self, client: &str) -> Result<Option<SavedSession>, StoreError> {
-        let sessions = lock(&self.open_store()?.sessions);
-        Ok(sessions.get(client).map(|session| session.saved(client)))
-    }
-
-    async fn change(&self, gateway: &str, changes: Vec<SessionChange>) -> Result<(), StoreError> {
-        let mut sessions = lock(&self.open_store()?.sessions);
-        changes.into_iter().for_each(|change| change_one(&mut sessions, gateway, change));
-        Ok(())
-    }
-}
-
-fn change_one(sessions: &mut Saved, gateway: &str, change: SessionChange) {
-    let found = sessions.get_mut(change.client());
-    if found.as_ref().is_some_and(|session| session.gateway != gateway) {
-        return;
-    }
-    match (change, found) {
-        (SessionChange::Save { document, .. }, Some(session)) => session.document = document,
-        (SessionChange::Save { client, document }, None) => {
-            let (gateway, pending) = (gateway.to_owned(), BTreeMap::new());
-            sessions.insert(client, Session { gateway, document, pending });
-        }
-        (SessionChange::Forget { client }, Some(_)) => drop(sessions.remove(&client)),
-        (SessionChange::HandOver { to, document, .. }, Some(session)) => {
-            (session.gateway, session.document) = (to, document);
-        }
-        (SessionChange::Keep { key, message, .. }, Some(session)) => {
-            session.pending.insert(key, message);
-        }
-        (SessionChange::Drop { key, .. }, Some(session)) => drop(session.pending.remove(&key)),
-        (_, None) => {}
-    }
 }

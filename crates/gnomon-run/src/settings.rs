@@ -2,6 +2,8 @@
 //!
 //! Invariants: an unknown key is an error, and every error is told at once, with where it stands.
 
+mod read;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +14,6 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use figment::value::Dict;
 use gnomon_model::Waits;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use crate::ports::Place;
 use crate::{Failure, Part};
@@ -323,26 +324,6 @@ impl Reader<'_> {
         None
     }
 
-    fn optional<T: DeserializeOwned>(&mut self, key: &str, wanted: &str) -> Option<T> {
-        self.figment.find_value(key).is_ok().then(|| self.read(key, wanted)).flatten()
-    }
-
-    fn optional_time(&mut self, key: &str, most_s: u64) -> Option<Duration> {
-        self.figment.find_value(key).is_ok().then(|| self.time(key, most_s)).flatten()
-    }
-
-    /// A time of a second at least and so many seconds at most, with its unit.
-    fn time(&mut self, key: &str, most_s: u64) -> Option<Duration> {
-        let wanted = format!("a time such as 90s, 15m, 2h or 1d, from 1s to {}d", most_s / 86_400);
-        let text = self.read::<String>(key, &wanted)?;
-        if let Some(seconds) = seconds(&text).filter(|seconds| (1..=most_s).contains(seconds)) {
-            return Some(Duration::from_secs(seconds));
-        }
-        let place = self.place(key);
-        self.errors.push(format!("setting `{key}`{place} is `{text}`, not {wanted}"));
-        None
-    }
-
     fn namespace(&mut self) -> Option<String> {
         let name = self.read::<String>("namespace", "a name")?;
         let letters =
@@ -354,60 +335,6 @@ impl Reader<'_> {
         let wanted = "1 to 32 letters, digits and underscores";
         self.errors.push(format!("setting `namespace`{place} is `{name}`, not {wanted}"));
         None
-    }
-
-    fn read<T: DeserializeOwned>(&mut self, key: &str, wanted: &str) -> Option<T> {
-        let value = self.figment.extract_inner::<T>(key);
-        if value.is_err() {
-            let place = self.place(key);
-            let found = self.figment.find_value(key).map_or_else(|_| "nothing".to_owned(), shown);
-            self.errors.push(format!("setting `{key}`{place} is {found}, not {wanted}"));
-        }
-        value.ok()
-    }
-
-    fn number(&mut self, key: &str, most: u16) -> Option<u16> {
-        let wanted = format!("a number from 1 to {most}");
-        let number = self.read::<u16>(key, &wanted)?;
-        if (1..=most).contains(&number) {
-            return Some(number);
-        }
-        let place = self.place(key);
-        self.errors.push(format!("setting `{key}`{place} is {number}, not {wanted}"));
-        None
-    }
-
-    fn place(&self, key: &str) -> String {
-        match self.figment.find_metadata(key) {
-            Some(found) => match &found.source {
-                Some(source) => format!(" in {source}"),
-                None if found.name.contains("environment") => {
-                    format!(" in GNOMON_{}", key.to_uppercase())
-                }
-                None => String::new(),
-            },
-            None => String::new(),
-        }
-    }
-}
-
-/// Reads a whole number and its unit: `s`, `m`, `h` or `d`.
-fn seconds(text: &str) -> Option<u64> {
-    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let unit_s = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(unit_s)
-}
-
-fn shown(value: figment::value::Value) -> String {
-    match value.into_string() {
-        Some(text) => format!("`{text}`"),
-        None => "of another kind".to_owned(),
     }
 }
 

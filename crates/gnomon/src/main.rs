@@ -1,9 +1,11 @@
-//! The command line: run, check, device, dead, stats, backup, restore, rebuild, simulate.
+//! The command line: run, check, device, dead, stats, readers, backup, restore, rebuild,
+//! simulate.
 
 mod backup;
 mod check;
 mod dead;
 mod publisher;
+mod readers;
 mod rebuild;
 mod records;
 mod remote;
@@ -44,6 +46,8 @@ enum Verb {
     },
     /// Show what each log received and what became of it, and what a power cut would cost.
     Stats(stats::Ask),
+    /// Look at who reads the downlink on NATS, and drop those that will not come again.
+    Readers(readers::Readers),
     /// Write records, sessions, models and rules into one file.
     Backup(backup::Backup),
     /// Put back what `gnomon backup` wrote.
@@ -61,6 +65,7 @@ fn main() -> ExitCode {
         Verb::Device { verb } => remote::device(&verb),
         Verb::Dead { verb } => dead::dead(&verb),
         Verb::Stats(ask) => stats::stats(&ask),
+        Verb::Readers(asked) => readers::readers(&asked),
         Verb::Backup(asked) => backup::backup(&asked),
         Verb::Restore(asked) => backup::restore(&asked),
         Verb::Rebuild(asked) => rebuild::rebuild(&asked),

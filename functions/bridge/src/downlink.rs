@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use crate::BridgeError;
 use crate::client::{Client, Connection, Event, Lost, Role, client_id, open};
-use crate::feed::{Place, feed};
+use crate::feed::{Place, Source, feed};
 use crate::options::{BridgeOptions, PACKET_BYTES_LIMIT};
 use crate::pace::Pace;
 use crate::turn::Turn;
@@ -37,7 +37,7 @@ pub(crate) async fn run<Q: Queue>(
     stop: CancellationToken,
 ) -> Result<(), BridgeError> {
     let closed = BridgeError::QueueClosed { what: "downlink" };
-    let mut turn = Turn::new(queue.clone());
+    let mut turn = Turn::new(queue.clone(), options.reader.as_deref());
     loop {
         match turn.wait(&stop).await {
             Ok(true) => {}
@@ -78,7 +78,13 @@ async fn carry<Q: Queue>(options: &BridgeOptions, queue: Q, stop: &CancellationT
     let (handing, handed) = unbounded_channel();
     let (settling, settled) = unbounded_channel();
     let open_max = 2 * usize::from(options.inflight_max);
-    let feeding = tokio::spawn(feed(queue, open_max, handing, settled, stop.clone()));
+    let feeding = tokio::spawn(feed(
+        Source { queue, reader: options.reader.clone() },
+        open_max,
+        handing,
+        settled,
+        stop.clone(),
+    ));
     let window = Window::default();
     let mut downlink =
         Downlinks { options, window, handed, settling, packet_bytes_max: 0, pace: Pace::new() };

@@ -32,6 +32,23 @@ impl Place {
     }
 }
 
+/// Where the log is, and as whose it is read.
+pub(crate) struct Source<Q> {
+    pub(crate) queue: Q,
+    /// See `BridgeOptions::reader`.
+    pub(crate) reader: Option<String>,
+}
+
+impl<Q: Queue> Source<Q> {
+    async fn open(&self) -> Result<Q::Consumer, QueueError> {
+        let log = Log { stream: Stream::Downlink, partition: 0 };
+        match &self.reader {
+            Some(reader) => self.queue.consume_as(log, reader).await,
+            None => self.queue.consume(log).await,
+        }
+    }
+}
+
 /// The way along the log.
 #[derive(Default)]
 struct Course {
@@ -78,7 +95,7 @@ impl Course {
 /// # Errors
 /// The queue is closed, or another consumer has taken the log over.
 pub(crate) async fn feed<Q: Queue>(
-    queue: Q,
+    source: Source<Q>,
     open_max: usize,
     out: UnboundedSender<(Place, Downlink)>,
     mut settled: UnboundedReceiver<Place>,
@@ -86,7 +103,7 @@ pub(crate) async fn feed<Q: Queue>(
 ) -> Result<(), QueueError> {
     let (mut course, mut pace) = (Course::default(), Pace::new());
     loop {
-        match follow(&queue, open_max, &out, &mut settled, &mut course).await {
+        match follow(&source, open_max, &out, &mut settled, &mut course).await {
             Ok(()) => return Ok(()),
             Err(QueueError::Closed) => return Err(QueueError::Closed),
             Err(_) if stop.is_cancelled() => return Ok(()),
@@ -97,13 +114,13 @@ pub(crate) async fn feed<Q: Queue>(
 }
 
 async fn follow<Q: Queue>(
-    queue: &Q,
+    source: &Source<Q>,
     open_max: usize,
     out: &UnboundedSender<(Place, Downlink)>,
     settled: &mut UnboundedReceiver<Place>,
     course: &mut Course,
 ) -> Result<(), QueueError> {
-    let mut consumer = queue.consume(Log { stream: Stream::Downlink, partition: 0 }).await?;
+    let mut consumer = source.open().await?;
     course.begin(consumer.log_id());
     let mut places = Vec::with_capacity(BATCH_MAX);
     loop {

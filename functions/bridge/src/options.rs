@@ -3,6 +3,7 @@
 use std::fmt;
 
 use gnomon_run::Settings;
+use gnomon_run::ports::Place;
 
 use crate::tls::{Tls, TlsError};
 
@@ -57,6 +58,9 @@ impl fmt::Debug for Login {
 /// How the bridge finds its broker, and its limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BridgeOptions {
+    /// Name under which it reads the downlink log beside gateways and other groups of bridges; none
+    /// if it is the log's one consumer.
+    pub reader: Option<String>,
     /// Host name or address of the broker.
     pub host: String,
     /// TCP port of the broker.
@@ -100,6 +104,7 @@ impl Default for BridgeOptions {
             tls: None,
             version: Version::V5,
             directions: Directions::Both,
+            reader: None,
             subscriptions: Subscriptions::Shared { group: "gnomon".into() },
             packet_bytes_max: 1 << 20,
             inflight_max: 100,
@@ -144,6 +149,8 @@ impl BridgeOptions {
         let group = &settings.broker_group;
         options.client_id =
             settings.broker_client.clone().unwrap_or_else(|| format!("gnomon-bridge-{group}"));
+        options.reader =
+            matches!(settings.place, Place::Remote { .. }).then(|| format!("bridge-{group}"));
         options.subscriptions = Subscriptions::Shared { group: group.clone() };
         let files = [&settings.broker_ca, &settings.broker_cert, &settings.broker_key];
         let [authority, certificate, key] = files.map(Option::as_deref);

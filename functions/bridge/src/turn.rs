@@ -12,7 +12,8 @@ use gnomon_host::port::{Queue, QueueError};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-/// The line in which bridges stand. One log, so one line, whatever their brokers are.
+/// The line in which bridges stand that share the log's one consumer, whatever their brokers are;
+/// those that share a reader stand in a line of its name.
 const LINE: &str = "bridge-downlink";
 /// Time between two looks at the line.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -20,13 +21,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A place in the line.
 pub(crate) struct Turn<Q> {
     queue: Q,
+    line: String,
     name: String,
 }
 
 impl<Q: Queue> Turn<Q> {
     /// A place at the end of the line.
-    pub(crate) fn new(queue: Q) -> Self {
-        Self { queue, name: name() }
+    pub(crate) fn new(queue: Q, reader: Option<&str>) -> Self {
+        Self { queue, line: reader.unwrap_or(LINE).to_owned(), name: name() }
     }
 
     /// Waits for its turn; false if `stop` is cancelled before.
@@ -36,7 +38,7 @@ impl<Q: Queue> Turn<Q> {
     pub(crate) async fn wait(&self, stop: &CancellationToken) -> Result<bool, QueueError> {
         let mut told = false;
         while !stop.is_cancelled() {
-            match self.queue.attend(LINE, &self.name).await {
+            match self.queue.attend(&self.line, &self.name).await {
                 Ok(line) if is_head(&self.name, &line) => return Ok(true),
                 Ok(_) if told => {}
                 Ok(_) => {
@@ -56,7 +58,7 @@ impl<Q: Queue> Turn<Q> {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             // Whoever has the log keeps it while the queue is away: nobody else can open it then.
-            if let Err(error) = self.queue.attend(LINE, &self.name).await {
+            if let Err(error) = self.queue.attend(&self.line, &self.name).await {
                 warn!(error = %error, "say that this bridge has the downlink");
             }
         }
@@ -68,15 +70,15 @@ impl<Q: Queue> Turn<Q> {
     /// # Errors
     /// The queue is closed or away.
     pub(crate) async fn lose(&mut self) -> Result<bool, QueueError> {
-        self.queue.leave(LINE, &self.name).await?;
+        self.queue.leave(&self.line, &self.name).await?;
         self.name = name();
-        let line = self.queue.attend(LINE, &self.name).await?;
+        let line = self.queue.attend(&self.line, &self.name).await?;
         Ok(!is_head(&self.name, &line))
     }
 
     /// Leaves the line, so that the next one need not wait until this one is missed.
     pub(crate) async fn leave(self) {
-        if let Err(error) = self.queue.leave(LINE, &self.name).await {
+        if let Err(error) = self.queue.leave(&self.line, &self.name).await {
             warn!(error = %error, "leave the downlink; another bridge takes over in a few seconds");
         }
     }

@@ -45,12 +45,15 @@ pub(super) fn workers_bucket(namespace: &str) -> String {
 
 /// Key of a worker.
 pub(super) fn worker(group: &str, member: &str) -> String {
-    format!("{group}.{member}")
+    let mut key = token(group);
+    key.push('.');
+    key.push_str(member);
+    key
 }
 
 /// The member that a key of this group names.
 pub(super) fn member<'k>(group: &str, key: &'k str) -> Option<&'k str> {
-    key.strip_prefix(group)?.strip_prefix('.')
+    key.strip_prefix(&token(group))?.strip_prefix('.')
 }
 
 /// Key of the acknowledgements of a log, by its one consumer or by a named reader.
@@ -70,7 +73,7 @@ pub(super) fn readers(log: Log) -> String {
 
 /// Pattern of the keys of a group's workers.
 pub(super) fn workers(group: &str) -> String {
-    format!("{group}.*")
+    format!("{}.*", token(group))
 }
 
 /// Subject of a key in a bucket whose subjects begin with `prefix`.
@@ -107,6 +110,12 @@ pub(super) fn consumers(reader: Option<&str>) -> String {
 
 fn prefix(namespace: &str, log: Log) -> String {
     format!("{namespace}.{}.{}.", log.stream.as_str(), log.partition)
+}
+
+fn token(text: &str) -> String {
+    let mut token = String::new();
+    push_token(&mut token, text);
+    token
 }
 
 fn push_token(subject: &mut String, token: &str) {

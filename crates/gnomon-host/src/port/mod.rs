@@ -2,14 +2,14 @@
 //!
 //! Invariants: every adapter passes the one contract suite in `gnomon-adapters/tests/contract.rs`.
 
+pub mod log;
 pub mod promise;
 pub mod queue;
 pub mod sessions;
 pub mod store;
 
+pub use log::{Class, Log, Stream};
 pub use promise::Promise;
-pub use queue::{
-    Class, Consumer, Counts, Delivery, Keeping, Log, Message, Progress, Queue, QueueError, Stream,
-};
+pub use queue::{Consumer, Counts, Delivery, Keeping, Message, Progress, Queue, QueueError};
 pub use sessions::{SavedSession, SessionChange, Sessions};
 pub use store::{Committed, Page, Store, StoreError, Stored, Write};

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use gnomon_adapters::memory::Memory;
 use gnomon_bridge::{BridgeError, BridgeOptions, Version};
 use gnomon_host::downlink::{Downlink, Properties};
-use gnomon_host::port::{Log, Message, Queue, Stream};
+use gnomon_host::port::{Consumer, Log, Message, Queue, Stream};
 use gnomon_host::watch::now_ms;
 use gnomon_tests::stack::{Kind, Part};
 
@@ -98,7 +98,7 @@ async fn what_devices_are_told_does_not_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_consumer_of_the_downlink_takes_it_over() {
+async fn another_consumer_of_the_downlink_takes_it_over() {
     let broker = Part::start(Kind::Mosquitto);
     let (port, queue) = (broker.address().port(), Memory::new(1));
     let mut device = Device::connect(port, "device").await;
@@ -106,13 +106,11 @@ async fn a_second_consumer_of_the_downlink_takes_it_over() {
     let first = Bridge::start(options(port, Version::V5), queue.clone());
     append(&queue, "1", &Downlink::new("a", 1, Bytes::new())).await;
     settled(&queue, 1).await;
-    let client_id = "another".to_owned();
-    let other = BridgeOptions { client_id, ..options(port, Version::V5) };
-    let _second = Bridge::start(other, queue.clone());
+    let mut other = queue.consume(DOWN).await.unwrap();
     assert!(matches!(first.end().await, BridgeError::QueueClosed { what: "downlink" }));
     append(&queue, "2", &Downlink::new("a", 1, Bytes::from_static(b"2"))).await;
     assert!(device.receive().await.payload.is_empty());
-    assert_eq!(&device.receive().await.payload[..], b"2");
+    assert_eq!(other.pull(10).await.unwrap()[0].id, "2");
 }
 
 #[tokio::test]
