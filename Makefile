@@ -35,6 +35,10 @@ faults: ## let every part of a deployment on NATS and Redis fail, ROUNDS times (
 bench: ## measure messages per second and per CPU-second, latency, memory (docs/benchmarks.md)
 	@cargo build $(LOCKED) --release --package gnomon
 	@cargo run $(LOCKED) --release --package gnomon-tests --bin bench -- $(ARGS)
+path:  ## measure the full path on NATS and Redis beside a bare loop, and how cost grows (docs/benchmarks.md)
+	@tests/setup.sh
+	@cargo build $(LOCKED) --release --package gnomon-telemetry
+	@cargo run $(LOCKED) --release --package gnomon-adapters --example full_path -- $(ARGS)
 up:    ## start NATS, Redis and Mosquitto on free loopback ports, data under target/stack
 	@tests/setup.sh
 	@cargo run $(LOCKED) --quiet --package gnomon-tests --bin stack -- up
