@@ -7,7 +7,7 @@ LOCKED := $(if $(CI),--locked)
 MUSL := $(shell uname -m)-unknown-linux-musl
 STATIC := cargo build $(LOCKED) --workspace --exclude gnomon-tests --bins --target $(MUSL)
 
-.PHONY: help run build static check test lint fmt bench faults up down setup clean
+.PHONY: help run build static check test lint fmt bench path faults up down setup clean
 help:  ## list the verbs
 	@sed -n 's/^\([a-z]*\): [^#]*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
 # Optimised: the first build takes longer once, but what a newcomer then sees is the real speed.
