@@ -55,13 +55,14 @@ pub(crate) struct Peers<Q, S> {
     sessions: S,
     pub(crate) board: Arc<Switchboard>,
     pub(crate) keeper: Keeper,
-    /// Held while sessions come, so that none is handed on in the middle.
-    settling: tokio::sync::Mutex<()>,
+    /// Held by each session that comes alone, and by whoever must not meet any that comes: one that
+    /// is handed on, and all of a gateway that is gone.
+    settling: tokio::sync::RwLock<()>,
 }
 
 impl<Q: Queue, S: Sessions> Peers<Q, S> {
     pub(crate) fn new(queue: Q, sessions: S, board: Arc<Switchboard>, keeper: Keeper) -> Self {
-        Self { queue, sessions, board, keeper, settling: tokio::sync::Mutex::default() }
+        Self { queue, sessions, board, keeper, settling: tokio::sync::RwLock::default() }
     }
 
     /// Name under which sessions are saved.
@@ -140,7 +141,7 @@ impl<Q: Queue, S: Sessions> Peers<Q, S> {
 
     /// Takes up the session of a client that is saved as this gateway's.
     async fn settle_one(&self, client: &str) -> Result<(), MoveError> {
-        let _one_at_a_time = self.settling.lock().await;
+        let _comes = self.settling.read().await;
         let Some(found) = self.sessions.find(client).await? else { return Ok(()) };
         if found.gateway == self.me() && !self.has(client) {
             self.settle(vec![found]).await?;
@@ -201,7 +202,7 @@ impl<Q: Queue, S: Sessions> Peers<Q, S> {
     }
 
     async fn try_pass_on(&self, claim: &Claim) -> Result<(), StoreError> {
-        let _one_at_a_time = self.settling.lock().await;
+        let _none_comes = self.settling.write().await;
         let late = self.board.broker().claimed_late(self.me(), claim, now_ms());
         if let Claimed::Goes(keeps) = late {
             self.keeper.keep(keeps).await;
@@ -244,7 +245,7 @@ impl<Q: Queue, S: Sessions> Peers<Q, S> {
     }
 
     async fn adopt(&self, gone: &str) -> Result<(), MoveError> {
-        let _one_at_a_time = self.settling.lock().await;
+        let _none_comes = self.settling.write().await;
         // One that has no reader saved a session with its last breath, or comes from a backup: what
         // it has is known by each session.
         let readers = self.queue.readers(DOWNLINK).await?;
