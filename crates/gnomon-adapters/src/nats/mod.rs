@@ -319,6 +319,10 @@ impl Queue for Nats {
         self.members(group).await
     }
 
+    async fn name_reader(&self, log: Log, reader: &str, dry_run: bool) -> Result<bool, QueueError> {
+        self.hand_to_reader(log, reader, dry_run).await
+    }
+
     async fn forget_dead(&self, positions: &[u64]) -> Result<(), QueueError> {
         self.delete_dead(positions).await
     }

@@ -2,11 +2,13 @@
 //!
 //! Invariants: every adapter passes the one contract suite in `gnomon-adapters/tests/contract.rs`.
 
+pub mod migrate;
 pub mod promise;
 pub mod queue;
 pub mod sessions;
 pub mod store;
 
+pub use migrate::Migrate;
 pub use promise::Promise;
 pub use queue::{
     Class, Consumer, Counts, Delivery, Keeping, Log, Message, Progress, Queue, QueueError, Stream,
