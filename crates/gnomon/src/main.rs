@@ -1,8 +1,9 @@
-//! The command line: run, check, device, dead, stats, backup, restore, rebuild, simulate.
+//! The command line: run, check, device, dead, stats, backup, restore, rebuild, migrate, simulate.
 
 mod backup;
 mod check;
 mod dead;
+mod migrate;
 mod publisher;
 mod rebuild;
 mod records;
@@ -50,6 +51,8 @@ enum Verb {
     Restore(backup::Restore),
     /// Make the records again from what the queue still has.
     Rebuild(rebuild::Rebuild),
+    /// Bring what an older build left to the format of this one; stop everything before.
+    Migrate(migrate::Migrate),
     /// Play a time series from a CSV file as one device, over MQTT.
     Simulate(simulate::Simulate),
 }
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Verb::Backup(asked) => backup::backup(&asked),
         Verb::Restore(asked) => backup::restore(&asked),
         Verb::Rebuild(asked) => rebuild::rebuild(&asked),
+        Verb::Migrate(asked) => migrate::migrate(&asked),
         Verb::Simulate(simulate) => simulate::simulate(&simulate),
     })
 }

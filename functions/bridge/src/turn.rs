@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 /// The line in which bridges stand. One log, so one line, whatever their brokers are.
-const LINE: &str = "bridge-downlink";
+pub const LINE: &str = "bridge-downlink";
 /// Time between two looks at the line.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 

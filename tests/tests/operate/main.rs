@@ -3,6 +3,7 @@
 
 mod backup;
 mod dead;
+mod migrate;
 mod rebuild;
 mod stats;
 mod world;
