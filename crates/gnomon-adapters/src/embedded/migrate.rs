@@ -21,7 +21,7 @@ const MIGRATION: &str = "migration ";
 /// The key of the cursor, behind that.
 const CURSOR: &str = "cursor";
 
-/// All that were ever needed. Format 1 was never shipped.
+/// All that were ever needed. Format 1 was never released.
 pub const MIGRATIONS: Migrations = Migrations { base: 2, list: &[] };
 
 /// Which formats may be opened.
