@@ -7,11 +7,13 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use gnomon_adapters::{Nats, NatsOptions, Redis, RedisOptions};
+use gnomon_adapters::redis::MIGRATIONS;
+use gnomon_adapters::{Memory, Nats, NatsOptions, Redis, RedisOptions};
+use gnomon_host::migrate::{Asked, migrate};
 use gnomon_host::port::{
     Committed, Consumer, Log, Message, Queue, Sessions, Store, StoreError, Stream, Write,
 };
-use gnomon_model::{DeviceKey, Record};
+use gnomon_model::{CallId, DeviceKey, DueKind, DueTimes, PendingCall, Record};
 use gnomon_tests::certificate::{Authority, Identity};
 use gnomon_tests::stack::{Kind, Part};
 
@@ -144,6 +146,32 @@ async fn redis_asks_for_its_password() {
     assert_store_refused(store_at(&part, "")).await;
 }
 
+/// What the timer and a migration need of the store, beside what functions do.
+async fn assert_due_and_migration_work(part: &Part, options: RedisOptions) {
+    let store = Redis::open(&options).await.unwrap();
+    let device = DeviceKey::parse("p", "waits").unwrap();
+    let mut record = Record::default();
+    let (service, deadline_ms) = ("defrost".to_owned(), 7);
+    record.calls.insert(CallId(1), PendingCall { service, request: None, rule: None, deadline_ms });
+    let due_before = DueTimes::default();
+    store.commit(&[Write { device, expected_revision: 0, record, due_before }]).await.unwrap();
+    assert_eq!(store.due(DueKind::Call, 8, 10).await.unwrap().len(), 1);
+    for words in [
+        &["set", "gnomon:format", "1"][..],
+        &["sadd", "gnomon:sessions", "old"],
+        &["hset", "gnomon:{old}:session", "doc", "{}"],
+    ] {
+        redis_cli(part, words);
+    }
+    let store = Redis::open_to_migrate(&options).await.unwrap();
+    let asked = Asked { dry_run: false, reader: "gateway-gateway", build: "1" };
+    let done = migrate(&Memory::new(1), &store, &MIGRATIONS, asked, |_, _| {}).await.unwrap();
+    assert_eq!(done[0].tally.sessions, 1);
+    let store = Redis::open(&options).await.unwrap();
+    store.erase(&[DeviceKey::parse("p", "waits").unwrap()]).await.unwrap();
+    assert_eq!(store.due(DueKind::Call, 8, 10).await.unwrap(), []);
+}
+
 /// The rights that docs/nats-redis.md gives the user.
 fn documented_rights() -> String {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/nats-redis.md");
@@ -169,6 +197,7 @@ async fn the_documented_rights_of_a_redis_user_are_enough_and_each_is_needed() {
     set_rights(&rights);
     let login = format!("gnomon:{SECRET}@");
     assert_store_works(store_at(&part, &login)).await;
+    assert_due_and_migration_work(&part, store_at(&part, &login)).await;
     assert_store_refused(store_at(&part, &format!("gnomon:{SECRET}2@"))).await;
     let other = RedisOptions { namespace: "other".into(), ..store_at(&part, &login) };
     assert!(Redis::open(&other).await.is_err(), "it may touch keys of others");

@@ -54,6 +54,7 @@ use crate::life::Life;
 use crate::retransmit::Retransmits;
 use crate::switchboard::Switchboard;
 
+pub use crate::life::GROUP;
 pub use crate::options::{GatewayError, GatewayOptions};
 pub use crate::stale::tell_stale;
 

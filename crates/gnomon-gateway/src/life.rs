@@ -25,7 +25,7 @@ use crate::stale::tell_stale;
 use crate::switchboard::Switchboard;
 
 /// Group under which gateways say that they are there.
-const GROUP: &str = "gateway";
+pub const GROUP: &str = "gateway";
 /// Time between two looks at which gateways are there.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often sessions are looked at for expiry.

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gnomon_host::downlink::{Claim, Entry};
+use gnomon_host::downlink::{Claim, Entry, gateway_of, reader};
 use gnomon_host::port::sessions::SessionChange;
 use gnomon_host::port::{Message, Queue, QueueError, SavedSession, Sessions, StoreError};
 use gnomon_host::watch::now_ms;
@@ -21,24 +21,12 @@ use crate::pump::DOWNLINK;
 use crate::session::{Place, Receipt, Saved};
 use crate::switchboard::Switchboard;
 
-/// Begins the names of readers that are gateways.
-const READER: &str = "gateway-";
 /// How long a client waits for its session; a gateway that dies is missed well before.
 const FETCH_MAX: Duration = Duration::from_secs(10);
 /// First and longest pause between two looks for a session that another gateway has.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
 /// Messages read at once for a session that has come.
 const READ_MAX: usize = 1000;
-
-/// Name of the reader of the downlink log that a gateway is.
-pub(crate) fn reader(gateway: &str) -> String {
-    format!("{READER}{gateway}")
-}
-
-/// The gateway that a reader is, if it is one.
-pub(crate) fn gateway_of(reader: &str) -> Option<&str> {
-    reader.strip_prefix(READER)
-}
 
 /// Why a session cannot be had now.
 #[derive(Debug, thiserror::Error)]

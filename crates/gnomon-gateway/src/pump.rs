@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gnomon_host::downlink::Entry;
+use gnomon_host::downlink::{Entry, reader};
 use gnomon_host::port::{Consumer, Delivery, Log, Queue, QueueError, Sessions, Stream};
 use gnomon_host::watch::now_ms;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,7 @@ use tracing::warn;
 
 use crate::course::Course;
 use crate::moves::Claimed;
-use crate::peers::{Peers, reader};
+use crate::peers::Peers;
 
 /// The log that is pumped.
 pub(crate) const DOWNLINK: Log = Log { stream: Stream::Downlink, partition: 0 };

@@ -51,6 +51,21 @@ impl Properties {
     }
 }
 
+/// Begins the names of readers that are gateways.
+const READER: &str = "gateway-";
+
+/// Name of the reader of the downlink log that a gateway is.
+#[must_use]
+pub fn reader(gateway: &str) -> String {
+    format!("{READER}{gateway}")
+}
+
+/// The gateway that a reader is, if it is one.
+#[must_use]
+pub fn gateway_of(reader: &str) -> Option<&str> {
+    reader.strip_prefix(READER)
+}
+
 /// A gateway has a connection of a client: every other one lets go of the client's session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {

@@ -6,6 +6,7 @@ pub mod dead;
 pub mod downlink;
 pub mod driver;
 pub mod function;
+pub mod migrate;
 pub mod port;
 pub mod replay;
 pub mod runner;

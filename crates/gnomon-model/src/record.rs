@@ -149,7 +149,10 @@ pub enum RecordError {
     #[error("decode record")]
     Decode(#[from] serde_json::Error),
     /// Written by another version.
-    #[error("record has format {found}, this build reads {FORMAT}: use the build that wrote it")]
+    #[error(
+        "record has format {found}, this build reads {FORMAT}: {advice}",
+        advice = if *found < FORMAT { "run `gnomon migrate`" } else { "use the build that wrote it" }
+    )]
     Format {
         /// The number found.
         found: u32,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use gnomon_adapters::{
-    Embedded, EmbeddedOptions, Nats, NatsOptions, QueueBounds, Redis, RedisOptions,
+    Embedded, EmbeddedOptions, Nats, NatsOptions, QueueBounds, Redis, RedisOptions, embedded,
 };
 use gnomon_host::port::{Promise, Queue, Store, Stream};
 use tracing::{info, warn};
@@ -33,16 +33,41 @@ pub enum Ports {
     Remote(Nats, Redis),
 }
 
+/// What ports are opened for.
+#[derive(Debug, Clone, Copy)]
+enum Purpose {
+    Work,
+    Migrate,
+}
+
 impl Ports {
     /// Opens what the settings name, and logs what a power cut would cost.
     ///
     /// # Errors
     /// One line that says what to do.
     pub async fn open(settings: &Settings) -> Result<Self, Failure> {
+        Self::open_as(settings, Purpose::Work).await
+    }
+
+    /// As [`Ports::open`], but takes a store of an older format too, for nothing but to migrate it.
+    ///
+    /// # Errors
+    /// One line that says what to do.
+    pub async fn open_to_migrate(settings: &Settings) -> Result<Self, Failure> {
+        Self::open_as(settings, Purpose::Migrate).await
+    }
+
+    async fn open_as(settings: &Settings, purpose: Purpose) -> Result<Self, Failure> {
         match &settings.place {
             Place::Embedded(dir) => {
                 let options = EmbeddedOptions::new(settings.partitions);
-                let embedded = Embedded::open(dir, options).map_err(|error| {
+                let opened = match purpose {
+                    Purpose::Work => Embedded::open(dir, options),
+                    Purpose::Migrate => {
+                        Embedded::open_to_migrate(dir, options, &embedded::MIGRATIONS)
+                    }
+                };
+                let embedded = opened.map_err(|error| {
                     Failure::from_error(&format!("open data directory {}", dir.display()), &error)
                 })?;
                 Ok(Self::Embedded(embedded))
@@ -55,7 +80,10 @@ impl Ports {
                     ca: settings.store_ca.clone(),
                     ..RedisOptions::new(store)
                 };
-                let redis = Redis::open(&options).await;
+                let redis = match purpose {
+                    Purpose::Work => Redis::open(&options).await,
+                    Purpose::Migrate => Redis::open_to_migrate(&options).await,
+                };
                 let redis = redis.map_err(|error| Failure::from_error("open the store", &error))?;
                 tell("queue", &nats.promise().await);
                 tell_classes(&nats);

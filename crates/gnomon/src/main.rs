@@ -1,9 +1,10 @@
-//! The command line: run, check, device, dead, stats, readers, backup, restore, rebuild,
+//! The command line: run, check, device, dead, stats, readers, backup, restore, rebuild, migrate,
 //! simulate.
 
 mod backup;
 mod check;
 mod dead;
+mod migrate;
 mod publisher;
 mod readers;
 mod rebuild;
@@ -54,6 +55,8 @@ enum Verb {
     Restore(backup::Restore),
     /// Make the records again from what the queue still has.
     Rebuild(rebuild::Rebuild),
+    /// Bring what an older build left to the format of this one; stop everything before.
+    Migrate(migrate::Migrate),
     /// Play a time series from a CSV file as one device, over MQTT.
     Simulate(simulate::Simulate),
 }
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Verb::Backup(asked) => backup::backup(&asked),
         Verb::Restore(asked) => backup::restore(&asked),
         Verb::Rebuild(asked) => rebuild::rebuild(&asked),
+        Verb::Migrate(asked) => migrate::migrate(&asked),
         Verb::Simulate(simulate) => simulate::simulate(&simulate),
     })
 }

@@ -120,7 +120,12 @@ fn print(asked: &Rebuild, replayed: Replayed, records: u64, sha256: &str) {
 
 /// Fails if somebody works on the records.
 pub(crate) async fn refuse_workers<Q: Queue>(queue: &Q) -> Result<(), Failure> {
-    for group in [Telemetry::NAME, Shadow::NAME, Rrpc::NAME, Alerts::NAME] {
+    refuse_members(queue, &[Telemetry::NAME, Shadow::NAME, Rrpc::NAME, Alerts::NAME]).await
+}
+
+/// Fails if a member of one of these groups is there.
+pub(crate) async fn refuse_members<Q: Queue>(queue: &Q, groups: &[&str]) -> Result<(), Failure> {
+    for group in groups {
         let members = queue.roster(group).await;
         let members = members.map_err(|error| Failure::from_error("see who works", &error))?;
         if !members.is_empty() {

@@ -23,6 +23,7 @@ pub use crate::options::{
     AddressError, BridgeOptions, Directions, Login, SettingsError, Subscriptions, Version,
 };
 pub use crate::tls::{Tls, TlsError};
+pub use crate::turn::LINE;
 
 /// Why the bridge does not carry on. A broker that is away or refuses is no reason: it is tried
 /// again, and the log says so.

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 /// The line in which bridges stand that share the log's one consumer, whatever their brokers are;
 /// those that share a reader stand in a line of its name.
-const LINE: &str = "bridge-downlink";
+pub const LINE: &str = "bridge-downlink";
 /// Time between two looks at the line.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 

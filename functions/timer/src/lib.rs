@@ -14,7 +14,7 @@ use gnomon_model::{DeviceKey, DueKind, Envelope, EnvelopeId, What};
 
 mod watching;
 
-pub use crate::watching::run;
+pub use crate::watching::{GROUP, run};
 
 /// Most devices that one look at one kind finds. While so many wait for a function that lags, no more
 /// are told of: it has enough to do.

@@ -16,7 +16,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Time between two looks at who else is there.
 const ATTEND_EVERY: Duration = Duration::from_secs(1);
 /// The group that timers attend in.
-const GROUP: &str = "timer";
+pub const GROUP: &str = "timer";
 
 /// Looks and tells until `stop` is cancelled, or store or queue are closed. Of several members with
 /// different names one does so; when it goes, another one takes over within a few seconds.

@@ -3,6 +3,7 @@
 
 mod backup;
 mod dead;
+mod migrate;
 mod readers;
 mod rebuild;
 mod stats;

@@ -3,9 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use gnomon_host::port::migrate::Format;
 use gnomon_host::port::{QueueError, StoreError};
 
 use super::file::FORMAT;
+use super::migrate::MIGRATIONS;
 
 /// Why the embedded store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +33,11 @@ pub enum OpenError {
         source: io::Error,
     },
     /// Written by another version.
-    #[error("{path} has format {found}, this build reads {FORMAT}: use the build that wrote it", path = path.display())]
+    #[error(
+        "{path} has format {found}, this build reads {FORMAT}: {advice}",
+        path = path.display(),
+        advice = MIGRATIONS.advice(&Format::parse(found))
+    )]
     OtherFormat {
         /// The file.
         path: PathBuf,

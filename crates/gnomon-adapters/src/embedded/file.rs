@@ -7,19 +7,22 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{PoisonError, RwLock};
 
+use gnomon_host::port::migrate::Format;
 use redb::{Database, ReadTransaction, ReadableDatabase, TableDefinition};
 
 use super::error::{Failure, OpenError};
+use super::migrate::{MIGRATIONS, Reads, not_needed};
 use super::wal::Disk;
 use super::{EmbeddedOptions, rows};
 use crate::log::Marks;
 use crate::logs::{Cell, DEAD};
 
 /// Number of the on-disk layout.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = MIGRATIONS.newest();
 
 /// What the file says of itself: `format`, `partitions`, `identity`; `folded`: the last generation
-/// of the write-ahead log that is in the tree.
+/// of the write-ahead log that is in the tree; `migration 3`: what was migrated when by which build;
+/// `migration cursor`: how far.
 pub(super) const ABOUT: TableDefinition<'_, &str, &str> = TableDefinition::new("about");
 /// Number of a log and position of the row's first message; see `rows`.
 pub(super) const MESSAGES: TableDefinition<'_, (u32, u64), &[u8]> =
@@ -67,6 +70,7 @@ impl File {
     pub(super) fn open(
         dir: &Path,
         options: &EmbeddedOptions,
+        reads: Reads<'_>,
     ) -> Result<(Self, [Disk; 2]), OpenError> {
         let attempt = |error| OpenError::of_io(dir, error);
         fs::create_dir_all(dir).map_err(attempt)?;
@@ -81,7 +85,7 @@ impl File {
             let logs = open_log(a).and_then(|a| Ok([a, open_log(b)?]));
             Ok(Opened { database, logs })
         };
-        Self::with_opener(dir, options, Box::new(open))
+        Self::with_opener(dir, options, Box::new(open), reads)
     }
 
     /// Opens what `opener` opens; `dir` is only told to people.
@@ -89,10 +93,11 @@ impl File {
         dir: &Path,
         options: &EmbeddedOptions,
         opener: Opener,
+        reads: Reads<'_>,
     ) -> Result<(Self, [Disk; 2]), OpenError> {
         let fault = |error| OpenError::of_redb(dir, error);
         let Opened { mut database, logs } = opener().map_err(fault)?;
-        let identity = check(dir, &database, options)?;
+        let identity = check(dir, &database, options, reads)?;
         let logs = logs.map_err(fault)?;
         compact(&mut database).map_err(fault)?;
         Ok((Self { opener, identity, database: RwLock::new(Some(database)) }, logs))
@@ -193,6 +198,10 @@ pub(super) fn describe(database: &Database, options: &EmbeddedOptions) -> Result
         about.insert("partitions", &*options.partitions.to_string())?;
         about.insert("identity", &*new_identity())?;
         about.insert("folded", "0")?;
+        for one in MIGRATIONS.list {
+            let (key, value) = not_needed(one);
+            about.insert(&*key, &*value)?;
+        }
         transaction.open_table(MESSAGES)?;
         transaction.open_table(MARKS)?;
         transaction.open_table(DEAD_COUNTS)?;
@@ -210,11 +219,16 @@ fn new_identity() -> String {
 }
 
 /// Checks what the file says of itself; its identity.
-fn check(dir: &Path, database: &Database, options: &EmbeddedOptions) -> Result<String, OpenError> {
+fn check(
+    dir: &Path,
+    database: &Database,
+    options: &EmbeddedOptions,
+    reads: Reads<'_>,
+) -> Result<String, OpenError> {
     let path = path_in(dir);
     let [format, partitions, identity] =
         about(database).map_err(|error| OpenError::of_redb(dir, error))?;
-    if format != FORMAT.to_string() {
+    if !reads.accepts(&Format::parse(&format)) {
         return Err(OpenError::OtherFormat { path, found: format });
     }
     if partitions != options.partitions.to_string() {

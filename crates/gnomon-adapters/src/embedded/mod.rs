@@ -20,6 +20,7 @@ mod fold;
 mod frame;
 mod inbox;
 mod journal;
+mod migrate;
 mod pending;
 mod queue;
 mod rows;
@@ -36,12 +37,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use gnomon_host::migrate::Migrations;
 use tokio::sync::oneshot;
 
 pub use self::error::OpenError;
 use self::file::File;
 use self::inbox::Inbox;
 use self::journal::Journal;
+pub use self::migrate::MIGRATIONS;
+use self::migrate::Reads;
 use self::pending::Overlay;
 pub use self::queue::EmbeddedConsumer;
 use self::wal::Disk;
@@ -145,7 +149,20 @@ impl Embedded {
     /// # Errors
     /// Each says in one line what to do about it; see [`OpenError`].
     pub fn open(dir: &Path, options: EmbeddedOptions) -> Result<Self, OpenError> {
-        Self::start(dir, File::open(dir, &options)?, &options)
+        Self::start(dir, File::open(dir, &options, Reads::Newest)?, &options)
+    }
+
+    /// As [`Embedded::open`], but takes a file of an older format too, for nothing but to migrate it by
+    /// these migrations.
+    ///
+    /// # Errors
+    /// As [`Embedded::open`].
+    pub fn open_to_migrate(
+        dir: &Path,
+        options: EmbeddedOptions,
+        migrations: &Migrations,
+    ) -> Result<Self, OpenError> {
+        Self::start(dir, File::open(dir, &options, Reads::Older(migrations))?, &options)
     }
 
     fn start(

@@ -18,7 +18,7 @@ use super::{Core, Embedded};
 use crate::due::DueIndex;
 use crate::memory::page;
 
-const REVISION_BYTES: usize = 8;
+pub(super) const REVISION_BYTES: usize = 8;
 
 /// Revision of a record's row; 0 if it is too short to be one.
 pub(super) fn revision(row: &[u8]) -> u64 {
@@ -26,7 +26,7 @@ pub(super) fn revision(row: &[u8]) -> u64 {
 }
 
 /// Key of a device: product, zero byte, device.
-fn key(device: &DeviceKey) -> String {
+pub(super) fn key(device: &DeviceKey) -> String {
     [device.product.as_str(), "\0", device.device.as_str()].concat()
 }
 
@@ -56,9 +56,9 @@ fn decode(device: &DeviceKey, row: Option<&[u8]>) -> Result<Stored, StoreError> 
     }
 }
 
-impl Store for Embedded {
-    /// Reads on the caller's thread: about a microsecond for each record whose page is in memory.
-    async fn load(&self, devices: &[DeviceKey]) -> Result<Vec<Stored>, StoreError> {
+impl Embedded {
+    /// Rows of records as they are durable; none where there is no record.
+    pub(super) fn rows(&self, devices: &[DeviceKey]) -> Result<Vec<Option<Bytes>>, StoreError> {
         if self.core().is_closed() {
             return Err(StoreError::Closed);
         }
@@ -68,6 +68,14 @@ impl Store for Embedded {
         if rows.iter().any(Option::is_none) {
             self.core().find(&keys, &mut rows).map_err(|failure| failure.store())?;
         }
+        Ok(rows)
+    }
+}
+
+impl Store for Embedded {
+    /// Reads on the caller's thread: about a microsecond for each record whose page is in memory.
+    async fn load(&self, devices: &[DeviceKey]) -> Result<Vec<Stored>, StoreError> {
+        let rows = self.rows(devices)?;
         devices.iter().zip(rows).map(|(device, row)| decode(device, row.as_deref())).collect()
     }
 

@@ -13,6 +13,7 @@ use gnomon_model::{DeviceKey, Record};
 use redb::StorageBackend;
 
 use super::file::{File, Opened, describe};
+use super::migrate::Reads;
 use super::{Embedded, EmbeddedOptions};
 
 const LOG: Log = Log { stream: Stream::Telemetry, partition: 0 };
@@ -165,7 +166,7 @@ fn open(disks: &Disks) -> Embedded {
         let database = open_database(&tree)?;
         Ok(Opened { database, logs: Ok([Box::new(a.clone()), Box::new(b.clone())]) })
     });
-    let file = File::with_opener(dir, &options(), opener).unwrap();
+    let file = File::with_opener(dir, &options(), opener, Reads::Newest).unwrap();
     Embedded::start(dir, file, &options()).unwrap()
 }
 

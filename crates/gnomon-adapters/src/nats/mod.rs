@@ -22,8 +22,9 @@ mod promise;
 mod purge;
 mod readers;
 mod subject;
+mod waves;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -35,7 +36,6 @@ use futures_util::StreamExt;
 use gnomon_host::port::{
     Class, Counts, Delivery, Keeping, Log, Message, Progress, Promise, Queue, QueueError, Stream,
 };
-use gnomon_model::DeviceKey;
 use tokio_util::sync::CancellationToken;
 
 pub use self::connect::NatsOpenError;
@@ -252,7 +252,7 @@ impl Queue for Nats {
     /// the first one on.
     async fn append(&self, messages: Vec<Message>) -> Result<(), QueueError> {
         messages.iter().try_for_each(|message| self.check_size(message))?;
-        for wave in waves(messages) {
+        for wave in waves::waves(messages) {
             self.append_wave(wave).await?;
         }
         Ok(())
@@ -319,6 +319,10 @@ impl Queue for Nats {
         self.members(group).await
     }
 
+    async fn name_reader(&self, log: Log, reader: &str, dry_run: bool) -> Result<bool, QueueError> {
+        self.hand_to_reader(log, reader, dry_run).await
+    }
+
     async fn forget_dead(&self, positions: &[u64]) -> Result<(), QueueError> {
         self.delete_dead(positions).await
     }
@@ -346,21 +350,6 @@ impl Queue for Nats {
         let gone = readers::erase(&self.shared.workers, &subject::worker(group, member)).await;
         gone.map_err(|error| absent("leave", group, &error))
     }
-}
-
-/// Parts messages so that each part holds at most one of a device and log, in order.
-fn waves(messages: Vec<Message>) -> Vec<Vec<Message>> {
-    let mut waves: Vec<Vec<Message>> = Vec::new();
-    let mut turns: HashMap<(Log, Option<DeviceKey>), usize> = HashMap::new();
-    for message in messages {
-        let turn = turns.entry((message.log, message.device.clone())).or_default();
-        if waves.len() <= *turn {
-            waves.push(Vec::new());
-        }
-        waves[*turn].push(message);
-        *turn += 1;
-    }
-    waves
 }
 
 fn absent(attempt: &str, group: &str, error: &dyn std::error::Error) -> QueueError {
@@ -394,33 +383,5 @@ fn refused(log: Log, error: &PublishError) -> QueueError {
             QueueError::Full { reason: format!("log {log}: {reason}") }
         }
         _ => QueueError::Unavailable { reason: format!("NATS: append to {log}: {reason}") },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_wave_holds_one_message_of_a_device_and_order_is_kept() {
-        let log = Log { stream: Stream::Telemetry, partition: 0 };
-        let message = |id: &str, device: Option<&str>| Message {
-            log,
-            id: id.to_owned(),
-            device: device.map(|device| DeviceKey::parse("p", device).unwrap()),
-            body: bytes::Bytes::new(),
-        };
-        let all = [
-            ("a1", Some("a")),
-            ("a2", Some("a")),
-            ("b1", Some("b")),
-            ("n1", None),
-            ("a3", Some("a")),
-            ("n2", None),
-        ];
-        let waves = waves(all.into_iter().map(|(id, device)| message(id, device)).collect());
-        let ids: Vec<Vec<_>> =
-            waves.iter().map(|wave| wave.iter().map(|one| one.id.as_str()).collect()).collect();
-        assert_eq!(ids, [vec!["a1", "b1", "n1"], vec!["a2", "n2"], vec!["a3"]]);
     }
 }

@@ -49,6 +49,28 @@ impl Nats {
         gone.map_err(|error| unavailable("retire a reader of", log, &error))
     }
 
+    /// The reader's entry is made before the other one goes; one that it has already stays.
+    pub(super) async fn hand_to_reader(
+        &self,
+        log: Log,
+        reader: &str,
+        dry_run: bool,
+    ) -> Result<bool, QueueError> {
+        self.open_context()?;
+        let Some((acks, _)) = self.acks(log, None).await? else { return Ok(false) };
+        if dry_run {
+            return Ok(true);
+        }
+        if self.acks(log, Some(reader)).await?.is_none() {
+            let key = subject::acks(log, Some(reader));
+            let made = self.shared.acks.put(&key, acks.encode().into()).await;
+            made.map_err(|error| unavailable("name a reader of", log, &error))?;
+        }
+        let gone = erase(&self.shared.acks, &subject::acks(log, None)).await;
+        gone.map_err(|error| unavailable("forget the one consumer of", log, &error))?;
+        Ok(true)
+    }
+
     /// What is acknowledged by the consumer of the log, or of its readers by the one that has
     /// acknowledged least: what that one is done with, all are.
     pub(super) async fn slowest(&self, log: Log) -> Result<Acks, QueueError> {

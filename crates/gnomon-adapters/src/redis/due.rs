@@ -11,7 +11,7 @@
 //! See: docs/decisions/2026-11-24-due-index.md
 
 use gnomon_host::port::{StoreError, Write};
-use gnomon_model::{DeviceKey, DueKind};
+use gnomon_model::{DeviceKey, DueKind, DueTimes};
 use redis::Cmd;
 
 use super::{Redis, read};
@@ -66,6 +66,41 @@ impl Redis {
                 commands.push(command);
             }
         }
+    }
+
+    /// Enters what is due in records as they stand, where no entry says so or one that is too late; how
+    /// many. With `dry_run` it only counts.
+    pub(super) async fn enter_missing(
+        &self,
+        rows: &[(DeviceKey, u64, DueTimes)],
+        dry_run: bool,
+    ) -> Result<u64, StoreError> {
+        let due = rows.iter().flat_map(|(device, revision, times)| {
+            let of = move |kind: DueKind| Some((device, *revision, kind, times.of(kind)?));
+            DueKind::ALL.into_iter().filter_map(of)
+        });
+        let due: Vec<_> = due.collect();
+        let ask = |(device, _, kind, _): &(&DeviceKey, u64, DueKind, i64)| {
+            let [at, _] = self.index_keys(*kind, device.partition(INDEXES));
+            let mut command = redis::cmd("ZSCORE");
+            command.arg(at).arg(device.to_string());
+            command
+        };
+        let scores = self.ask(due.iter().map(ask).collect()).await?;
+        let mut commands = Vec::new();
+        for ((device, revision, kind, at_ms), score) in due.into_iter().zip(scores) {
+            let score: Option<f64> = read(score)?;
+            if score.is_none_or(|score| at_ms < score as i64) {
+                let mut command = self.index_command(ENTER, kind, device);
+                command.arg(at_ms).arg(revision);
+                commands.push(command);
+            }
+        }
+        let missing = commands.len() as u64;
+        if !dry_run {
+            self.ask(commands).await?;
+        }
+        Ok(missing)
     }
 
     /// Removes devices whose records were erased: revisions of new ones begin anew.
@@ -172,7 +207,7 @@ impl Redis {
 #[cfg(test)]
 mod tests {
     use gnomon_host::port::Store;
-    use gnomon_model::{CallId, DueTimes, PendingCall, Record};
+    use gnomon_model::{CallId, PendingCall, Record};
     use gnomon_tests::stack::{Kind, Part};
 
     use super::*;

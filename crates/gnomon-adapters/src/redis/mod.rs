@@ -9,9 +9,11 @@
 //! | `gnomon:devices:product` | sorted set, all scores 0 | devices of the product |
 //! | `gnomon:{due:kind:0}:at` … `7` | sorted set, scores are times | devices in whose records something is due |
 //! | `gnomon:{due:kind:0}:v` … `7` | hash | device: revision of the record that its entry is for |
-//! | `gnomon:{client}:session` | hash | `doc`: a session's document, `m<key>`: an undelivered message |
-//! | `gnomon:sessions` | set | clients that have a session |
-//! | `gnomon:format` | string | number of this layout |
+//! | `gnomon:{client}:session` | hash | `doc`: a session's document, `gateway`: whose it is, `m<key>`: an undelivered message |
+//! | `gnomon:sessions:gateway` | set | clients that have a session of the gateway |
+//! | `gnomon:gateways` | set | gateways that have or had sessions |
+//! | `gnomon:format` | string | number of this layout; `1>2` while it is migrated |
+//! | `gnomon:migrations` | hash | number: what was migrated when by which build; `cursor`: how far |
 //!
 //! Records are merged in Rust and written by compare-and-set: Redis' own JSON for scripts changes
 //! numbers and empty arrays.
@@ -23,6 +25,7 @@
 
 mod connection;
 mod due;
+mod migrate;
 mod probe;
 mod sessions;
 mod store;
@@ -32,14 +35,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use gnomon_host::port::StoreError;
+use gnomon_host::port::migrate::Format;
 use redis::{Cmd, FromRedisValue, Value};
 
 use self::connection::Connection;
 pub(crate) use self::connection::decode_percent;
+pub use self::migrate::MIGRATIONS;
 pub use self::probe::Durability;
-
-/// Number of the layout of keys and values.
-const FORMAT: u32 = 1;
 
 /// How to reach Redis.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,13 +90,15 @@ pub enum RedisOpenError {
     },
     /// Written by another version.
     #[error(
-        "the store at {place} has format {found}, this build reads {FORMAT}: run `gnomon migrate`, or use the build that wrote it"
+        "the store at {place} has format {found}, this build reads {newest}: {advice}",
+        newest = MIGRATIONS.newest(),
+        advice = MIGRATIONS.advice(found)
     )]
     OtherFormat {
         /// Host and port.
         place: String,
         /// What it says of itself.
-        found: String,
+        found: Format,
     },
 }
 
@@ -118,6 +122,21 @@ impl Redis {
     /// # Errors
     /// Each says in one line what to do about it; see [`RedisOpenError`].
     pub async fn open(options: &RedisOptions) -> Result<Self, RedisOpenError> {
+        Self::open_if(options, |found| *found == Format::At(MIGRATIONS.newest())).await
+    }
+
+    /// As [`Redis::open`], but takes a store of an older format too, for nothing but to migrate it.
+    ///
+    /// # Errors
+    /// As [`Redis::open`].
+    pub async fn open_to_migrate(options: &RedisOptions) -> Result<Self, RedisOpenError> {
+        Self::open_if(options, |found| MIGRATIONS.pending(found).is_some()).await
+    }
+
+    async fn open_if(
+        options: &RedisOptions,
+        accepts: impl Fn(&Format) -> bool,
+    ) -> Result<Self, RedisOpenError> {
         let (connection, place) = Connection::open(options).await?;
         let unreachable = |error: redis::RedisError| RedisOpenError::Unreachable {
             place: place.clone(),
@@ -127,18 +146,11 @@ impl Redis {
         if let Some((policy, maxmemory)) = durability.evicts() {
             return Err(RedisOpenError::Evicts { policy, maxmemory });
         }
-        let key = format!("{}:format", options.namespace);
-        let mut claim = redis::cmd("SET");
-        claim.arg(&key).arg(FORMAT).arg("NX");
-        connection.ask(vec![claim]).await.map_err(unreachable)?;
-        let mut ask = redis::cmd("GET");
-        ask.arg(&key);
-        let found = connection.ask(vec![ask]).await.map_err(unreachable)?;
-        let found: String = read_one(found).map_err(unreachable)?;
-        if found != FORMAT.to_string() {
+        let namespace = options.namespace.clone();
+        let found = migrate::claim(&connection, &namespace).await.map_err(unreachable)?;
+        if !accepts(&found) {
             return Err(RedisOpenError::OtherFormat { place, found });
         }
-        let namespace = options.namespace.clone();
         let closed = AtomicBool::new(false);
         Ok(Self { shared: Arc::new(Shared { connection, namespace, durability, closed }) })
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use gnomon_host::port::migrate::Looked;
 use gnomon_host::port::{SavedSession, SessionChange, Sessions, StoreError};
 use redis::Cmd;
 
@@ -18,6 +19,11 @@ const SAVE: &str = "\
 local gateway = redis.call('HGET', KEYS[1], 'gateway') \
 if not gateway or gateway == ARGV[1] then \
 redis.call('HSET', KEYS[1], 'gateway', ARGV[1], 'doc', ARGV[2]) end return 1";
+
+/// Gives a session that is no gateway's to one. ARGV: gateway.
+const ADOPT: &str = "\
+if redis.call('HEXISTS', KEYS[1], 'doc') == 1 then return redis.call('HSETNX', KEYS[1], 'gateway', ARGV[1]) end \
+return 0";
 
 impl Redis {
     fn session_key(&self, client: &str) -> String {
@@ -51,6 +57,65 @@ impl Redis {
         let mut index = redis::cmd(command);
         index.arg(self.sessions_key(gateway)).arg(client);
         index
+    }
+
+    /// Clients that had a session in format 1; there was no other index.
+    fn old_sessions_key(&self) -> String {
+        self.key(&[":sessions"])
+    }
+
+    /// Gives sessions of format 1 to a gateway, and removes their index when there are no more. Done
+    /// in the order of what may be cut off: a session is the gateway's last.
+    pub(super) async fn adopt(
+        &self,
+        after: Option<&str>,
+        count_max: usize,
+        gateway: &str,
+        dry_run: bool,
+    ) -> Result<Looked, StoreError> {
+        let mut clients = self.members(self.old_sessions_key()).await?;
+        clients.retain(|client| after.is_none_or(|after| after < client.as_str()));
+        clients.truncate(count_max);
+        if clients.is_empty() {
+            let mut remove = redis::cmd("DEL");
+            remove.arg(self.old_sessions_key());
+            self.ask(if dry_run { Vec::new() } else { vec![remove] }).await?;
+            return Ok(Looked::default());
+        }
+        let ask = |client: &String| {
+            let mut command = redis::cmd("HMGET");
+            command.arg(self.session_key(client)).arg("doc").arg("gateway");
+            command
+        };
+        let found = self.ask(clients.iter().map(ask).collect()).await?;
+        let mut ownerless = Vec::new();
+        for (client, found) in clients.iter().zip(found) {
+            let (document, owner): (Option<Vec<u8>>, Option<String>) = read(found)?;
+            ownerless.extend((document.is_some() && owner.is_none()).then_some(client));
+        }
+        if !dry_run && !ownerless.is_empty() {
+            let mut there = vec![self.name_gateway(gateway)];
+            there.extend(ownerless.iter().map(|client| self.index("SADD", gateway, client)));
+            self.ask(there).await?;
+            let adopt = |client: &&String| {
+                let mut command = redis::cmd("EVAL");
+                command.arg(ADOPT).arg(1).arg(self.session_key(client)).arg(gateway);
+                command
+            };
+            self.ask(ownerless.iter().map(adopt).collect()).await?;
+        }
+        let changed = ownerless.len() as u64;
+        Ok(Looked { last: clients.pop(), changed })
+    }
+
+    /// Members of a set, sorted.
+    async fn members(&self, key: String) -> Result<Vec<String>, StoreError> {
+        let mut ask = redis::cmd("SMEMBERS");
+        ask.arg(key);
+        let answer = self.ask(vec![ask]).await?.pop().unwrap_or(redis::Value::Nil);
+        let mut members: Vec<String> = read(answer)?;
+        members.sort_unstable();
+        Ok(members)
     }
 
     /// The index names a client before the session is the gateway's, and for a while after it is not.
@@ -94,12 +159,7 @@ impl Redis {
 
 impl Sessions for Redis {
     async fn gateways(&self) -> Result<Vec<String>, StoreError> {
-        let mut ask = redis::cmd("SMEMBERS");
-        ask.arg(self.gateways_key());
-        let answer = self.ask(vec![ask]).await?.pop().unwrap_or(redis::Value::Nil);
-        let mut names: Vec<String> = read(answer)?;
-        names.sort_unstable();
-        Ok(names)
+        self.members(self.gateways_key()).await
     }
 
     async fn forget_gateway(&self, gateway: &str) -> Result<(), StoreError> {
@@ -109,11 +169,7 @@ impl Sessions for Redis {
     }
 
     async fn load_all(&self, gateway: &str) -> Result<Vec<SavedSession>, StoreError> {
-        let mut ask = redis::cmd("SMEMBERS");
-        ask.arg(self.sessions_key(gateway));
-        let answer = self.ask(vec![ask]).await?.pop().unwrap_or(redis::Value::Nil);
-        let mut clients: Vec<String> = read(answer)?;
-        clients.sort_unstable();
+        let clients = self.members(self.sessions_key(gateway)).await?;
         let mut saved = Vec::with_capacity(clients.len());
         for some in clients.chunks(256) {
             let ask = |client: &String| {

@@ -34,12 +34,26 @@ impl Redis {
         commands.push(command);
     }
 
-    fn compare_and_set(&self, write: &Write) -> Cmd {
+    pub(super) fn compare_and_set(
+        &self,
+        device: &DeviceKey,
+        expected_revision: u64,
+        json: &[u8],
+    ) -> Cmd {
         let mut command = redis::cmd("EVAL");
-        command.arg(COMPARE_AND_SET).arg(1).arg(self.record_key(&write.device));
-        command.arg(write.expected_revision).arg(write.expected_revision.wrapping_add(1));
-        command.arg(&write.record.encode()[..]);
+        command.arg(COMPARE_AND_SET).arg(1).arg(self.record_key(device));
+        command.arg(expected_revision).arg(expected_revision.wrapping_add(1)).arg(json);
         command
+    }
+
+    /// Asks for revision and document of each device.
+    pub(super) fn record_asks(&self, devices: &[DeviceKey]) -> Vec<Cmd> {
+        let ask = |device| {
+            let mut command = redis::cmd("HMGET");
+            command.arg(self.record_key(device)).arg("v").arg("doc");
+            command
+        };
+        devices.iter().map(ask).collect()
     }
 
     /// Loads records in one round trip; one that is damaged leaves the others as they are.
@@ -47,12 +61,7 @@ impl Redis {
         &self,
         devices: &[DeviceKey],
     ) -> Result<Vec<Result<Stored, StoreError>>, StoreError> {
-        let ask = |device| {
-            let mut command = redis::cmd("HMGET");
-            command.arg(self.record_key(device)).arg("v").arg("doc");
-            command
-        };
-        let rows = self.ask(devices.iter().map(ask).collect()).await?;
+        let rows = self.ask(self.record_asks(devices)).await?;
         let rows = devices.iter().zip(rows);
         Ok(rows.map(|(device, row)| decode(device, read(row)?)).collect())
     }
@@ -111,7 +120,9 @@ impl Store for Redis {
             self.ask(std::mem::take(&mut commands)).await?;
         }
         let skipped = commands.len();
-        commands.extend(writes.iter().map(|write| self.compare_and_set(write)));
+        commands.extend(writes.iter().map(|write| {
+            self.compare_and_set(&write.device, write.expected_revision, &write.record.encode())
+        }));
         let answers = self.ask(commands).await?.into_iter().skip(skipped);
         let done = |(write, answer): (&Write, redis::Value)| {
             Ok(match read::<u8>(answer)? {

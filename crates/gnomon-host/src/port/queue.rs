@@ -254,6 +254,22 @@ pub trait Queue: Clone + Send + Sync + 'static {
         async { Ok(Vec::new()) }
     }
 
+    /// Makes what the one consumer of a log has acknowledged that of a named reader, unless the reader
+    /// has acknowledged something itself; the log then has no one consumer any more. Whether there was
+    /// anything. With `dry_run` it only looks. A queue of which no older build kept anything has
+    /// nothing.
+    ///
+    /// # Errors
+    /// The queue is unavailable or closed.
+    fn name_reader(
+        &self,
+        _log: Log,
+        _reader: &str,
+        _dry_run: bool,
+    ) -> impl Future<Output = Result<bool, QueueError>> + Send {
+        async { Ok(false) }
+    }
+
     /// Forgets dead letters for good: they are no longer read, the others are. Counts of what was
     /// appended stay. A position that holds no letter is passed over.
     ///
