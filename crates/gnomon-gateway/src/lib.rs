@@ -29,6 +29,7 @@ mod retransmit;
 mod session;
 mod socket;
 mod stale;
+mod standing;
 mod subscribe;
 mod switchboard;
 mod target;

@@ -4,7 +4,7 @@
 //! to the gateway where the client connects: see `moves`. The sessions of a gateway that is gone are
 //! taken over by the first of those that are there, from where it had acknowledged the log.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use gnomon_host::downlink::{Claim, Entry};
@@ -18,9 +18,13 @@ use crate::broker::Broker;
 use crate::keeper::Keeper;
 use crate::moves::Claimed;
 use crate::pump::DOWNLINK;
+use crate::recall::recall_publishes;
 use crate::session::{Place, Receipt, Saved};
+use crate::standing::Standing;
 use crate::switchboard::Switchboard;
 
+/// Group under which gateways say that they are there.
+pub(crate) const GROUP: &str = "gateway";
 /// Begins the names of readers that are gateways.
 const READER: &str = "gateway-";
 /// How long a client waits for its session; a gateway that dies is missed well before.
@@ -57,11 +61,54 @@ pub(crate) struct Peers<Q, S> {
     pub(crate) keeper: Keeper,
     /// Held while sessions come, so that none is handed on in the middle.
     settling: tokio::sync::Mutex<()>,
+    standing: Mutex<Standing>,
 }
 
 impl<Q: Queue, S: Sessions> Peers<Q, S> {
-    pub(crate) fn new(queue: Q, sessions: S, board: Arc<Switchboard>, keeper: Keeper) -> Self {
-        Self { queue, sessions, board, keeper, settling: tokio::sync::Mutex::default() }
+    /// A gateway that began to say that it is there at the time `said`.
+    pub(crate) fn new(
+        queue: Q,
+        sessions: S,
+        board: Arc<Switchboard>,
+        keeper: Keeper,
+        said: Instant,
+    ) -> Self {
+        let (settling, standing) = (Default::default(), Mutex::new(Standing::There(said)));
+        Self { queue, sessions, board, keeper, settling, standing }
+    }
+
+    /// Says that this gateway is there; who else is.
+    pub(crate) async fn attend(&self) -> Result<Vec<String>, QueueError> {
+        let begun = Instant::now();
+        let members = self.queue.attend(GROUP, self.me()).await?;
+        let mut standing = self.standing();
+        *standing = standing.said(begun);
+        Ok(members)
+    }
+
+    /// Other gateways have missed this one: nothing of it gets into the queue any more.
+    pub(crate) fn set_missed(&self) {
+        *self.standing() = Standing::Missed;
+    }
+
+    fn standing(&self) -> std::sync::MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends what connections say, unless other gateways may have missed this one: then its clients
+    /// may say it elsewhere.
+    pub(crate) async fn append(&self, messages: Vec<Message>) -> Result<(), QueueError> {
+        if self.board.options.has_peers {
+            let standing = *self.standing();
+            if standing == Standing::Missed {
+                return Err(QueueError::Closed);
+            }
+            if !standing.is_sure(Instant::now()) {
+                let reason = "this gateway was silent for seconds, and others may have missed it";
+                return Err(QueueError::Unavailable { reason: reason.into() });
+            }
+        }
+        self.queue.append(messages).await
     }
 
     /// Name under which sessions are saved.
@@ -237,6 +284,10 @@ impl<Q: Queue, S: Sessions> Peers<Q, S> {
             return Ok(Vec::new());
         }
         let gone: Vec<_> = known.into_iter().filter(|name| !members.contains(name)).collect();
+        if !gone.is_empty() {
+            // Before a client can come for its session, and say again what it has said.
+            recall_publishes(&self.queue, &self.board).await;
+        }
         for name in &gone {
             self.adopt(name).await?;
         }
