@@ -44,6 +44,13 @@ pub(crate) fn gateway_of(reader: &str) -> Option<&str> {
     reader.strip_prefix(READER)
 }
 
+/// Whether what the clients of sessions may send again was looked up in the logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Recalled {
+    Yes,
+    No,
+}
+
 /// Why a session cannot be had now.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MoveError {
@@ -190,7 +197,7 @@ impl<Q: Queue, S: Sessions> Peers<Q, S> {
         let _one_at_a_time = self.settling.lock().await;
         let Some(found) = self.sessions.find(client).await? else { return Ok(()) };
         if found.gateway == self.me() && !self.has(client) {
-            self.settle(vec![found]).await?;
+            self.settle(vec![found], Recalled::No).await?;
         }
         Ok(())
     }
@@ -201,7 +208,7 @@ impl<Q: Queue, S: Sessions> Peers<Q, S> {
 
     /// Takes up sessions that are saved as this gateway's: reads for them what came in the downlink
     /// log since they were let go of.
-    async fn settle(&self, saved: Vec<SavedSession>) -> Result<(), MoveError> {
+    async fn settle(&self, saved: Vec<SavedSession>, recalled: Recalled) -> Result<(), MoveError> {
         let log: Arc<str> = self.log()?.into();
         let mut coming = Broker::new(self.board.options.clone());
         for client in coming.restore(saved, now_ms()) {
@@ -212,7 +219,11 @@ impl<Q: Queue, S: Sessions> Peers<Q, S> {
         let mut position = first.unwrap_or(1);
         for (client, session) in &coming.sessions {
             if !session.saved.taken.is_empty() {
-                self.board.retransmits.put(client, session.saved.taken.clone());
+                let taken = session.saved.taken.clone();
+                match recalled {
+                    Recalled::Yes => self.board.retransmits.put_before(client, taken),
+                    Recalled::No => self.board.retransmits.put(client, taken),
+                }
             }
         }
         let mut missed = Vec::new();
@@ -313,7 +324,7 @@ impl<Q: Queue, S: Sessions> Peers<Q, S> {
         self.sessions.change(gone, changes).await?;
         let mut ours = self.sessions.load_all(self.me()).await?;
         ours.retain(|session| !self.has(&session.client));
-        self.settle(ours).await
+        self.settle(ours, Recalled::Yes).await
     }
 
     /// Forgets a gateway whose sessions and devices were seen to.
