@@ -162,12 +162,20 @@ impl Server {
     /// # Panics
     /// It does not stop in time.
     pub fn terminate(&mut self) -> ExitStatus {
-        let pid = self.pid().to_string();
-        let told = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
-        assert!(told.success(), "the server is gone already");
+        self.signal("TERM");
         let deadline = Instant::now() + READY_WITHIN;
         while self.line(deadline).is_some() {}
         self.running.child.wait().expect("a child can be waited for")
+    }
+
+    /// Sends its process a signal, such as `STOP` or `CONT`.
+    ///
+    /// # Panics
+    /// It is gone.
+    pub fn signal(&self, name: &str) {
+        let (word, pid) = (format!("-{name}"), self.pid().to_string());
+        let told = Command::new("kill").args([word, pid]).status().expect("kill runs");
+        assert!(told.success(), "the server is gone already");
     }
 
     /// Waits for the next line of output; none when there will be no more.

@@ -8,6 +8,8 @@ use crate::packet::{self, Connect, Incoming, Version};
 
 /// How long a connection attempt, or the answer to CONNECT and SUBSCRIBE, may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// Return code of MQTT 3.1.1: the server cannot serve this client now.
+const UNAVAILABLE: u8 = 3;
 /// Bytes asked of the socket at a time.
 const READ_BYTES: usize = 16 * 1024;
 
@@ -25,7 +27,8 @@ impl Client {
     /// Connects, and waits for the answer; yields whether the server had a session of this client.
     ///
     /// # Errors
-    /// There is no server, it refuses, or it ends while answering.
+    /// There is no server, it refuses, or it ends while answering; `ResourceBusy` if a client of MQTT
+    /// 3.1.1 is to try again.
     pub fn connect(server: SocketAddr, connect: Connect<'_>) -> io::Result<(Self, bool)> {
         let stream = TcpStream::connect_timeout(&server, ANSWER_WITHIN)?;
         stream.set_nodelay(true)?;
@@ -36,6 +39,9 @@ impl Client {
         client.send(&out)?;
         match client.next(ANSWER_WITHIN)? {
             Incoming::Connected { code: 0, session_present, .. } => Ok((client, session_present)),
+            Incoming::Connected { code: UNAVAILABLE, .. } => {
+                Err(io::ErrorKind::ResourceBusy.into())
+            }
             other => Err(refused(&other)),
         }
     }

@@ -1,12 +1,15 @@
 //! A function as a process of its own.
 
+use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use crate::server::{binary, repository};
+use tempfile::TempDir;
 
-/// A running function. Dropping it kills it.
+use crate::server::{binary, repository, tail};
+
+/// A running function. Dropping it kills it; if the test is failing, the end of its log is printed first.
 #[derive(Debug)]
 pub struct Worker {
     program: String,
@@ -14,6 +17,8 @@ pub struct Worker {
     environment: Vec<(String, String)>,
     child: Child,
     greeting: String,
+    /// Where its log is.
+    home: TempDir,
 }
 
 impl Worker {
@@ -50,8 +55,9 @@ impl Worker {
         }
         let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
         let environment = environment.iter().map(owned).collect::<Vec<_>>();
-        let (child, greeting) = launch(&program, &arguments, &environment);
-        Self { program, arguments, environment, child, greeting }
+        let home = tempfile::tempdir().expect("a temporary folder can be made");
+        let (child, greeting) = launch(&program, &arguments, &environment, home.path());
+        Self { program, arguments, environment, child, greeting, home }
     }
 
     /// The line by which it said that it works.
@@ -77,7 +83,14 @@ impl Worker {
     pub fn kill_9_and_restart(&mut self) {
         self.child.kill().expect("a child can be killed");
         self.child.wait().expect("a child can be waited for");
-        (self.child, self.greeting) = launch(&self.program, &self.arguments, &self.environment);
+        (self.child, self.greeting) =
+            launch(&self.program, &self.arguments, &self.environment, self.home.path());
+    }
+
+    /// What it has logged so far, in all its lives.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.home.path().join("log")).unwrap_or_default()
     }
 
     /// Asks it to stop, and waits until it has.
@@ -93,6 +106,9 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- end of {}'s log\n{}---", self.program, tail(&self.log(), 20));
+        }
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -103,7 +119,9 @@ fn launch(
     program: &str,
     arguments: &[String],
     environment: &[(String, String)],
+    home: &Path,
 ) -> (Child, String) {
+    let log = OpenOptions::new().create(true).append(true).open(home.join("log"));
     let path = binary().parent().unwrap_or(Path::new(".")).join(program);
     let mut child = Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "--"])
@@ -112,7 +130,7 @@ fn launch(
         .envs(environment.iter().map(|(key, value)| (key, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(log.expect("a log can be written"))
         .spawn()
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();

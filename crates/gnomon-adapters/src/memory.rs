@@ -163,7 +163,8 @@ impl Queue for Memory {
     async fn consume_as(&self, log: Log, reader: &str) -> Result<MemoryConsumer, QueueError> {
         let shared = self.open()?;
         let cell = shared.logs.cell(log);
-        let (number, cursor) = lock(&shared.readers).open(log, reader, cell.lock().published());
+        let opened = lock(&shared.readers).open(log, reader, cell.lock().published());
+        let (number, cursor) = opened.ok_or(QueueError::Closed)?;
         cell.wake.notify_waiters();
         Ok(self.consumer(log, Role::Reader { name: reader.to_owned(), number }, cursor))
     }

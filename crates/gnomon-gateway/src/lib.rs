@@ -29,6 +29,7 @@ mod retransmit;
 mod session;
 mod socket;
 mod stale;
+mod standing;
 mod subscribe;
 mod switchboard;
 mod target;
@@ -54,8 +55,8 @@ use crate::life::Life;
 use crate::retransmit::Retransmits;
 use crate::switchboard::Switchboard;
 
-pub use crate::life::GROUP;
 pub use crate::options::{GatewayError, GatewayOptions};
+pub use crate::peers::GROUP;
 pub use crate::stale::tell_stale;
 
 /// A listener for MQTT clients.

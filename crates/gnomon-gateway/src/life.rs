@@ -16,18 +16,15 @@ use tracing::warn;
 use crate::keeper::Keeper;
 use crate::link::Link;
 use crate::options::GatewayError;
-use crate::peers::{MoveError, Peers};
+use crate::peers::{GROUP, MoveError, Peers};
 use crate::publish::messages_of_wills;
 use crate::pump::pump;
 use crate::recall::recall_publishes;
 use crate::socket;
 use crate::stale::tell_stale;
+use crate::standing::LOOK_EVERY;
 use crate::switchboard::Switchboard;
 
-/// Group under which gateways say that they are there.
-pub const GROUP: &str = "gateway";
-/// Time between two looks at which gateways are there.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often sessions are looked at for expiry.
 const EXPIRY: Duration = Duration::from_secs(1);
 /// Pause after the system refused to hand out a connection (too many files).
@@ -54,9 +51,10 @@ impl<Q: Queue, S: Sessions> Life<Q, S> {
         sessions: S,
         stop: &CancellationToken,
     ) -> Result<Self, GatewayError> {
+        let mut said = Instant::now();
         if board.options.has_peers {
             // Who is not known to be there must not have anything.
-            attend(&queue, &board, stop).await;
+            said = attend(&queue, &board, stop).await;
         } else {
             let saved =
                 sessions.load_all(board.owner()).await.map_err(GatewayError::LoadSessions)?;
@@ -66,7 +64,7 @@ impl<Q: Queue, S: Sessions> Life<Q, S> {
         }
         recall_publishes(&queue, &board).await;
         let (keeper, keeping) = Keeper::start(sessions.clone(), board.owner().to_owned());
-        let peers = Arc::new(Peers::new(queue, sessions, board, keeper));
+        let peers = Arc::new(Peers::new(queue, sessions, board, keeper, said));
         let (pump_stop, opened) = (CancellationToken::new(), CancellationToken::new());
         let pumping = tokio::spawn(pump(peers.clone(), opened.clone(), pump_stop.clone()));
         tokio::select! {
@@ -86,7 +84,9 @@ impl<Q: Queue, S: Sessions> Life<Q, S> {
     ) -> bool {
         let has_peers = self.peers.board.options.has_peers;
         let (peers, ended) = (self.peers.clone(), self.pump_stop.clone());
-        let looking = look_after_others(peers, records.clone(), ended);
+        let looking = look_after_others(peers.clone(), records.clone(), ended.clone());
+        // Apart: a look may take long, and a gateway that is silent meanwhile would be missed.
+        let looking = async { tokio::join!(looking, say_so(peers, ended)) };
         let looking = has_peers.then(|| tokio::spawn(looking));
         let mut expiry = Expiry { interval: interval(EXPIRY), ticked: Instant::now() };
         let was_missed = loop {
@@ -112,6 +112,9 @@ impl<Q: Queue, S: Sessions> Life<Q, S> {
         if let Some(looking) = looking {
             looking.abort();
         }
+        if was_missed {
+            self.peers.set_missed();
+        }
         was_missed
     }
 
@@ -122,7 +125,7 @@ impl<Q: Queue, S: Sessions> Life<Q, S> {
         self.connections.wait().await;
         let (queue, board) = (self.peers.queue.clone(), self.peers.board.clone());
         let wills = board.broker().take_wills();
-        socket::last_words(&queue, messages_of_wills(&board, wills, now_ms())).await;
+        socket::last_words(&self.peers, messages_of_wills(&board, wills, now_ms())).await;
         self.pump_stop.cancel();
         if !self.pumping.is_finished() {
             let _ = self.pumping.await;
@@ -140,10 +143,9 @@ impl<Q: Queue, S: Sessions> Life<Q, S> {
         let board = &self.peers.board;
         let (expired, wills) = board.broker().tick(elapsed_ms);
         self.peers.keeper.keep(expired).await;
-        let (messages, queue) =
-            (messages_of_wills(board, wills, now_ms()), self.peers.queue.clone());
+        let (messages, peers) = (messages_of_wills(board, wills, now_ms()), self.peers.clone());
         if !messages.is_empty() {
-            self.connections.spawn(async move { socket::last_words(&queue, messages).await });
+            self.connections.spawn(async move { socket::last_words(&peers, messages).await });
         }
     }
 }
@@ -164,17 +166,29 @@ impl Expiry {
     }
 }
 
-/// Says that this gateway is there, as often as it takes.
-async fn attend<Q: Queue>(queue: &Q, board: &Switchboard, stop: &CancellationToken) {
-    while let Err(error) = queue.attend(GROUP, &board.process).await {
+/// Says that this gateway is there, as often as it takes; when it began to.
+async fn attend<Q: Queue>(queue: &Q, board: &Switchboard, stop: &CancellationToken) -> Instant {
+    loop {
+        let begun = Instant::now();
+        let Err(error) = queue.attend(GROUP, &board.process).await else { return begun };
         warn!(error = %error, "say that this gateway is there");
         if tokio::time::timeout(LOOK_EVERY, stop.cancelled()).await.is_ok() {
-            return;
+            return begun;
         }
     }
 }
 
-/// Says every second that this gateway is there, and takes over from those that are not.
+/// Says every second that this gateway is there.
+async fn say_so<Q: Queue, S: Sessions>(peers: Arc<Peers<Q, S>>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        if let Err(error) = peers.attend().await {
+            warn!(error = %error, "say that this gateway is there");
+        }
+        let _ = tokio::time::timeout(LOOK_EVERY, stop.cancelled()).await;
+    }
+}
+
+/// Looks every second which other gateways are there, and takes over from those that are not.
 async fn look_after_others<Q: Queue, S: Sessions, R: Store>(
     peers: Arc<Peers<Q, S>>,
     records: R,
@@ -194,12 +208,11 @@ async fn look<Q: Queue, S: Sessions, R: Store>(
 ) -> Result<(), MoveError> {
     // In this order: one that begins says so before it has anything.
     let known = peers.known().await?;
-    let members = peers.queue.attend(GROUP, &peers.board.process).await?;
+    let members = peers.attend().await?;
     let gone = peers.take_over(known, &members).await?;
     if gone.is_empty() {
         return Ok(());
     }
-    recall_publishes(&peers.queue, &peers.board).await;
     let is_gone = |connection: &str| {
         gone.iter().any(|gateway| {
             connection.strip_prefix(&**gateway).is_some_and(|rest| rest.starts_with('-'))

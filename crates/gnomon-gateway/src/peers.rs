@@ -4,7 +4,7 @@
 //! to the gateway where the client connects: see `moves`. The sessions of a gateway that is gone are
 //! taken over by the first of those that are there, from where it had acknowledged the log.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use gnomon_host::downlink::{Claim, Entry, gateway_of, reader};
@@ -18,15 +18,26 @@ use crate::broker::Broker;
 use crate::keeper::Keeper;
 use crate::moves::Claimed;
 use crate::pump::DOWNLINK;
+use crate::recall::recall_publishes;
 use crate::session::{Place, Receipt, Saved};
+use crate::standing::Standing;
 use crate::switchboard::Switchboard;
 
+/// Group under which gateways say that they are there.
+pub const GROUP: &str = "gateway";
 /// How long a client waits for its session; a gateway that dies is missed well before.
 const FETCH_MAX: Duration = Duration::from_secs(10);
 /// First and longest pause between two looks for a session that another gateway has.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
 /// Messages read at once for a session that has come.
 const READ_MAX: usize = 1000;
+
+/// Whether what the clients of sessions may send again was looked up in the logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Recalled {
+    Yes,
+    No,
+}
 
 /// Why a session cannot be had now.
 #[derive(Debug, thiserror::Error)]
@@ -46,11 +57,54 @@ pub(crate) struct Peers<Q, S> {
     /// Held by each session that comes alone, and by whoever must not meet any that comes: one that
     /// is handed on, and all of a gateway that is gone.
     settling: tokio::sync::RwLock<()>,
+    standing: Mutex<Standing>,
 }
 
 impl<Q: Queue, S: Sessions> Peers<Q, S> {
-    pub(crate) fn new(queue: Q, sessions: S, board: Arc<Switchboard>, keeper: Keeper) -> Self {
-        Self { queue, sessions, board, keeper, settling: tokio::sync::RwLock::default() }
+    /// A gateway that began to say that it is there at the time `said`.
+    pub(crate) fn new(
+        queue: Q,
+        sessions: S,
+        board: Arc<Switchboard>,
+        keeper: Keeper,
+        said: Instant,
+    ) -> Self {
+        let (settling, standing) = (Default::default(), Mutex::new(Standing::There(said)));
+        Self { queue, sessions, board, keeper, settling, standing }
+    }
+
+    /// Says that this gateway is there; who else is.
+    pub(crate) async fn attend(&self) -> Result<Vec<String>, QueueError> {
+        let begun = Instant::now();
+        let members = self.queue.attend(GROUP, self.me()).await?;
+        let mut standing = self.standing();
+        *standing = standing.said(begun);
+        Ok(members)
+    }
+
+    /// Other gateways have missed this one: nothing of it gets into the queue any more.
+    pub(crate) fn set_missed(&self) {
+        *self.standing() = Standing::Missed;
+    }
+
+    fn standing(&self) -> std::sync::MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends what connections say, unless other gateways may have missed this one: then its clients
+    /// may say it elsewhere.
+    pub(crate) async fn append(&self, messages: Vec<Message>) -> Result<(), QueueError> {
+        if self.board.options.has_peers {
+            let standing = *self.standing();
+            if standing == Standing::Missed {
+                return Err(QueueError::Closed);
+            }
+            if !standing.is_sure(Instant::now()) {
+                let reason = "this gateway was silent for seconds, and others may have missed it";
+                return Err(QueueError::Unavailable { reason: reason.into() });
+            }
+        }
+        self.queue.append(messages).await
     }
 
     /// Name under which sessions are saved.
@@ -132,7 +186,7 @@ impl<Q: Queue, S: Sessions> Peers<Q, S> {
         let _comes = self.settling.read().await;
         let Some(found) = self.sessions.find(client).await? else { return Ok(()) };
         if found.gateway == self.me() && !self.has(client) {
-            self.settle(vec![found]).await?;
+            self.settle(vec![found], Recalled::No).await?;
         }
         Ok(())
     }
@@ -143,7 +197,7 @@ impl<Q: Queue, S: Sessions> Peers<Q, S> {
 
     /// Takes up sessions that are saved as this gateway's: reads for them what came in the downlink
     /// log since they were let go of.
-    async fn settle(&self, saved: Vec<SavedSession>) -> Result<(), MoveError> {
+    async fn settle(&self, saved: Vec<SavedSession>, recalled: Recalled) -> Result<(), MoveError> {
         let log: Arc<str> = self.log()?.into();
         let mut coming = Broker::new(self.board.options.clone());
         for client in coming.restore(saved, now_ms()) {
@@ -154,7 +208,11 @@ impl<Q: Queue, S: Sessions> Peers<Q, S> {
         let mut position = first.unwrap_or(1);
         for (client, session) in &coming.sessions {
             if !session.saved.taken.is_empty() {
-                self.board.retransmits.put(client, session.saved.taken.clone());
+                let taken = session.saved.taken.clone();
+                match recalled {
+                    Recalled::Yes => self.board.retransmits.put_before(client, taken),
+                    Recalled::No => self.board.retransmits.put(client, taken),
+                }
             }
         }
         let mut missed = Vec::new();
@@ -226,6 +284,10 @@ impl<Q: Queue, S: Sessions> Peers<Q, S> {
             return Ok(Vec::new());
         }
         let gone: Vec<_> = known.into_iter().filter(|name| !members.contains(name)).collect();
+        if !gone.is_empty() {
+            // Before a client can come for its session, and say again what it has said.
+            recall_publishes(&self.queue, &self.board).await;
+        }
         for name in &gone {
             self.adopt(name).await?;
         }
@@ -251,7 +313,7 @@ impl<Q: Queue, S: Sessions> Peers<Q, S> {
         self.sessions.change(gone, changes).await?;
         let mut ours = self.sessions.load_all(self.me()).await?;
         ours.retain(|session| !self.has(&session.client));
-        self.settle(ours).await
+        self.settle(ours, Recalled::Yes).await
     }
 
     /// Forgets a gateway whose sessions and devices were seen to.

@@ -35,7 +35,8 @@ pub(crate) async fn pump<Q: Queue, S: Sessions>(
     let mut course = None;
     while !stop.is_cancelled() {
         match consume(&peers, &mut course, &opened, &stop).await {
-            Ok(()) | Err(QueueError::Closed) => return,
+            Ok(()) => return,
+            Err(QueueError::Closed) => return opened.cancel(),
             Err(error) => warn!(error = %error, "consume the downlink"),
         }
         let _ = tokio::time::timeout(PAUSE, stop.cancelled()).await;
@@ -52,7 +53,12 @@ async fn consume<Q: Queue, S: Sessions>(
 ) -> Result<(), QueueError> {
     let board = &peers.board;
     let mut consumer = if board.options.has_peers {
-        peers.queue.consume_as(DOWNLINK, &reader(&board.process)).await?
+        let name = reader(&board.process);
+        if course.is_some() && !peers.queue.readers(DOWNLINK).await?.contains(&name) {
+            // Who took the log from it is done already: a reader of the same name would be a new one.
+            return Err(QueueError::Closed);
+        }
+        peers.queue.consume_as(DOWNLINK, &name).await?
     } else {
         peers.queue.consume(DOWNLINK).await?
     };

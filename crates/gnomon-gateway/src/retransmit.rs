@@ -97,6 +97,12 @@ impl Retransmits {
         clients.insert(client.clone(), taken);
     }
 
+    /// Adds what was taken before that which is remembered.
+    pub(crate) fn put_before(&self, client: &Arc<str>, mut taken: Taken) {
+        taken.extend(self.take(client), usize::MAX);
+        self.put(client, taken);
+    }
+
     /// Adds one publish that an earlier process took.
     pub(crate) fn add(&self, client: &str, fingerprint: Fingerprint, count_max: usize) {
         let mut clients = self.lock();
@@ -144,6 +150,19 @@ mod tests {
             assert_eq!(known.find(Retransmits::fingerprint(packet_id, topic, payload)), None);
         }
         assert_eq!(all.take("c").find(Retransmits::fingerprint(1, "t", b"a")), None, "taken once");
+    }
+
+    #[test]
+    fn what_was_taken_before_does_not_displace_what_is_known() {
+        let all = Retransmits::new(10);
+        let client: Arc<str> = "c".into();
+        let [earlier, later] = [b"a", b"b"].map(|text| Retransmits::fingerprint(1, "t", text));
+        all.add("c", later, 10);
+        let mut taken = Taken::default();
+        taken.remember(earlier, Fate::Queued, 10);
+        all.put_before(&client, taken);
+        let known = all.take("c");
+        assert!([earlier, later].iter().all(|one| known.find(*one).is_some()));
     }
 
     #[test]

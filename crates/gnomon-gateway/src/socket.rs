@@ -162,12 +162,12 @@ impl<Q: Queue, S: Sessions> Socket<Q, S> {
     }
 
     fn append(&mut self, batch: Batch, pause: Duration) {
-        let (queue, messages) = (self.peers.queue.clone(), batch.messages());
+        let (peers, messages) = (self.peers.clone(), batch.messages());
         let append = async move {
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
             }
-            if messages.is_empty() { Ok(()) } else { queue.append(messages).await }
+            if messages.is_empty() { Ok(()) } else { peers.append(messages).await }
         };
         self.append = Some((batch, Box::pin(append)));
     }
@@ -239,17 +239,20 @@ impl<Q: Queue, S: Sessions> Socket<Q, S> {
         let keeps = std::mem::take(&mut self.link.keeps);
         self.peers.keeper.keep_durably(keeps).await;
         messages.extend(self.link.next.messages());
-        if last_words(&self.peers.queue, messages).await {
+        if last_words(&self.peers, messages).await {
             self.link.last_words_arrived();
         }
     }
 }
 
 /// Appends what nobody will say again; whether the queue took it.
-pub(crate) async fn last_words<Q: Queue>(queue: &Q, messages: Vec<Message>) -> bool {
+pub(crate) async fn last_words<Q: Queue, S: Sessions>(
+    peers: &Peers<Q, S>,
+    messages: Vec<Message>,
+) -> bool {
     let deadline = Instant::now() + LAST_WORDS_MAX;
     while !messages.is_empty()
-        && let Err(error) = queue.append(messages.clone()).await
+        && let Err(error) = peers.append(messages.clone()).await
     {
         if Instant::now() > deadline || matches!(error, QueueError::Closed) {
             tracing::warn!(error = %error, "last words of a connection are lost");

@@ -37,18 +37,18 @@ fn twenty_kills_lose_nothing_and_apply_nothing_twice() {
     println!("{SEED_VARIABLE}={seed} repeats these moments");
     let mut random = Random::new(seed);
     let mut server = Server::start(Options::default());
-    let meeting = Arc::new(Meeting::new(server.mqtt()));
-    let watcher = Watcher::start(meeting.clone());
+    let meeting = Arc::new(Meeting::new(&[server.mqtt()]));
+    let watcher = Watcher::start(meeting.clone(), 0);
     let publishers: Vec<_> = (0..DEVICES)
         .map(|index| (index, meeting.clone()))
         .map(|(index, meeting)| thread::spawn(move || device(index).run(&meeting)))
         .collect();
     for _ in 0..ROUNDS {
         meeting.wait_for_events(random.between(0, EVENTS_MAX), SOON);
-        meeting.close();
+        meeting.close(0);
         server.kill_9();
         server.restart();
-        meeting.open(server.mqtt());
+        meeting.open(0, server.mqtt());
     }
     meeting.wait_for_events(EVENTS_MAX, SOON);
     meeting.finish();

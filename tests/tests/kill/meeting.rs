@@ -1,4 +1,4 @@
-//! Where clients learn that the server was killed on purpose and where it is now, and where the
+//! Where clients learn which servers were killed on purpose and where they are now, and where the
 //! killer learns that they get on.
 
 use std::net::SocketAddr;
@@ -10,14 +10,38 @@ const AWAY_MAX: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 struct State {
-    /// None while the server is being killed and started.
-    server: Option<SocketAddr>,
-    /// Number of the server's life, from 1.
-    life: u32,
+    servers: Vec<Place>,
+    /// Lives of servers so far.
+    lives: u32,
     /// Acknowledgements and alerts so far.
     events: u64,
     /// Whether publishers shall stop when all they sent is acknowledged.
     finishing: bool,
+}
+
+/// One server.
+#[derive(Debug)]
+struct Place {
+    /// None while the server is being killed and started.
+    address: Option<SocketAddr>,
+    /// Number of its life, from 1; no other life of any server has the same.
+    life: u32,
+}
+
+impl State {
+    fn open(&mut self, index: usize, address: SocketAddr) {
+        self.lives += 1;
+        self.servers[index] = Place { address: Some(address), life: self.lives };
+    }
+
+    /// Where a life other than `life` is to be found, at the server `preferred` if it is there.
+    fn other_than(&self, life: u32, preferred: usize) -> Option<(SocketAddr, u32)> {
+        let count = self.servers.len();
+        (0..count).map(|step| &self.servers[(preferred + step) % count]).find_map(|place| {
+            let address = place.address.filter(|_| place.life != life)?;
+            Some((address, place.life))
+        })
+    }
 }
 
 /// Shared by all threads of the test.
@@ -28,8 +52,11 @@ pub(crate) struct Meeting {
 }
 
 impl Meeting {
-    pub(crate) fn new(server: SocketAddr) -> Self {
-        let state = State { server: Some(server), life: 1, events: 0, finishing: false };
+    /// A meeting at servers, of which a client may use any.
+    pub(crate) fn new(servers: &[SocketAddr]) -> Self {
+        let nowhere = servers.iter().map(|_| Place { address: None, life: 0 }).collect();
+        let mut state = State { servers: nowhere, lives: 0, events: 0, finishing: false };
+        servers.iter().enumerate().for_each(|(index, address)| state.open(index, *address));
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -55,16 +82,14 @@ impl Meeting {
         }
     }
 
-    /// Tells that the server is about to be killed.
-    pub(crate) fn close(&self) {
-        self.lock().server = None;
+    /// Tells that a server is about to be killed.
+    pub(crate) fn close(&self, index: usize) {
+        self.lock().servers[index].address = None;
     }
 
-    /// Tells where the server is now.
-    pub(crate) fn open(&self, server: SocketAddr) {
-        let mut state = self.lock();
-        state.server = Some(server);
-        state.life += 1;
+    /// Tells where a server is now.
+    pub(crate) fn open(&self, index: usize, address: SocketAddr) {
+        self.lock().open(index, address);
         self.changed.notify_all();
     }
 
@@ -90,19 +115,27 @@ impl Meeting {
         self.wait(within, ready, "no progress: too few messages are acknowledged");
     }
 
-    /// Waits for a life of the server after `life`; yields where it is, and which life it is.
-    pub(crate) fn server_after(&self, life: u32) -> (SocketAddr, u32) {
-        let ready = |state: &State| Some((state.server?, state.life)).filter(|(_, at)| *at > life);
-        self.wait(AWAY_MAX, ready, "the server is not back")
+    /// Waits for another life of a server than `life`, the server `preferred` before others; yields
+    /// where it is, and which life it is.
+    pub(crate) fn server_after(&self, life: u32, preferred: usize) -> (SocketAddr, u32) {
+        let ready = |state: &State| state.other_than(life, preferred);
+        self.wait(AWAY_MAX, ready, "no server is back")
     }
 
-    /// A connection of that life has ended: that must be because the server was killed.
-    pub(crate) fn excuse(&self, life: u32, error: &std::io::Error) {
-        let (server, now) = {
-            let state = self.lock();
-            (state.server, state.life)
-        };
-        let lives = server.is_some() && now == life;
+    /// Whether the server of that life is not being killed.
+    pub(crate) fn is_open(&self, life: u32) -> bool {
+        let state = self.lock();
+        state.servers.iter().any(|place| place.life == life && place.address.is_some())
+    }
+
+    /// A connection of that life has ended: that must be because its server was killed, or because it
+    /// asked the client to try again. The life that is not to be tried.
+    pub(crate) fn excuse(&self, life: u32, error: &std::io::Error) -> u32 {
+        if error.kind() == std::io::ErrorKind::ResourceBusy {
+            return 0;
+        }
+        let lives = self.is_open(life);
         assert!(!lives, "a connection ended although the server lives: {error}");
+        life
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gnomon_tests::packet::{self, Connect, Incoming, Publish, Sent, Session, Version};
 use gnomon_tests::wire::Client;
@@ -13,6 +13,8 @@ use crate::meeting::Meeting;
 const WINDOW: usize = 8;
 /// How long an acknowledgement may take.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(60);
+/// How long to wait for one before looking whether the server still has it to give.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Name of a device.
 pub(crate) fn name(index: usize) -> String {
@@ -29,6 +31,7 @@ pub(crate) fn temperature(number: u64) -> f64 {
 /// One device.
 #[derive(Debug)]
 pub(crate) struct Publisher {
+    index: usize,
     name: String,
     version: Version,
     /// Number of the next message.
@@ -42,19 +45,18 @@ impl Publisher {
     /// A device that has sent nothing, of this version.
     pub(crate) fn speaking(index: usize, version: Version) -> Self {
         let (under_way, out) = (VecDeque::new(), Vec::new());
-        Self { name: name(index), version, next: 0, under_way, out }
+        Self { index, name: name(index), version, next: 0, under_way, out }
     }
 
-    /// Publishes through all lives of the server; yields how many messages it sent, each of which
+    /// Publishes through all lives of the servers, of which each device prefers one; yields how many messages it sent, each of which
     /// was acknowledged.
     pub(crate) fn run(mut self, meeting: &Meeting) -> u64 {
-        let mut life = 0;
+        let mut left = 0;
         loop {
-            let server;
-            (server, life) = meeting.server_after(life);
-            match self.connect(server).and_then(|client| self.publish(client, meeting)) {
+            let (server, life) = meeting.server_after(left, self.index);
+            match self.connect(server).and_then(|client| self.publish(client, life, meeting)) {
                 Ok(()) => return self.next,
-                Err(error) => meeting.excuse(life, &error),
+                Err(error) => left = meeting.excuse(life, &error),
             }
         }
     }
@@ -80,7 +82,8 @@ impl Publisher {
     }
 
     /// Publishes until the connection ends, or it is time to finish and all is acknowledged.
-    fn publish(&mut self, mut client: Client, meeting: &Meeting) -> io::Result<()> {
+    fn publish(&mut self, mut client: Client, life: u32, meeting: &Meeting) -> io::Result<()> {
+        let mut heard = Instant::now();
         loop {
             while self.under_way.len() < WINDOW && !meeting.is_finishing() {
                 self.encode(self.next, Sent::First);
@@ -90,14 +93,21 @@ impl Publisher {
             // The messages count as sent even when this fails: they are sent again.
             client.send(&std::mem::take(&mut self.out))?;
             let Some(first) = self.under_way.front() else { return Ok(()) };
-            match client.next(ACKNOWLEDGED_WITHIN)? {
-                Incoming::Acknowledged { packet, reason } => {
+            match client.next(LOOK_EVERY) {
+                Ok(Incoming::Acknowledged { packet, reason }) => {
                     assert!(reason < 0x80, "{}: refused with {reason:#x}", self.name);
                     assert_eq!(packet, packet_id(*first), "{}: out of order", self.name);
                     self.under_way.pop_front();
+                    heard = Instant::now();
                     meeting.note_event();
                 }
-                other => panic!("{}: unexpected: {other:?}", self.name),
+                Ok(other) => panic!("{}: unexpected: {other:?}", self.name),
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    if !meeting.is_open(life) || heard.elapsed() > ACKNOWLEDGED_WITHIN {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
             }
         }
     }

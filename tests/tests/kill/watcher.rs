@@ -37,11 +37,16 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    /// Starts to follow the alerts through all lives of the server.
-    pub(crate) fn start(meeting: Arc<Meeting>) -> Self {
+    /// Starts to follow the alerts through all lives of the servers, of which it prefers one; returns
+    /// when it has subscribed.
+    pub(crate) fn start(meeting: Arc<Meeting>, preferred: usize) -> Self {
         let (found, alerts) = channel();
         let (stop, stopped) = channel();
-        let thread = thread::spawn(move || follow(&meeting, &found, &stopped));
+        let (subscribed, ready) = channel();
+        let thread = thread::spawn(move || {
+            follow(&meeting, preferred, &found, &stopped, subscribed);
+        });
+        ready.recv().expect("the watcher subscribes");
         Self { thread, alerts, stop }
     }
 
@@ -67,24 +72,32 @@ impl Watcher {
     }
 }
 
-fn follow(meeting: &Meeting, found: &Sender<Alert>, stopped: &Receiver<()>) {
-    let mut life = 0;
+fn follow(
+    meeting: &Meeting,
+    preferred: usize,
+    found: &Sender<Alert>,
+    stopped: &Receiver<()>,
+    subscribed: Sender<()>,
+) {
+    let name = format!("watcher-{preferred}");
+    let (mut left, mut is_first, mut subscribed) = (0, true, Some(subscribed));
     loop {
-        let (server, now) = meeting.server_after(life);
-        let is_first = life == 0;
-        life = now;
-        let end = connect(server, is_first)
-            .and_then(|client| take(client, life, meeting, found, stopped));
-        match end {
+        let (server, life) = meeting.server_after(left, preferred);
+        let connected = connect(server, &name, is_first).inspect(|_| {
+            is_first = false;
+            // Nobody waits for it a second time.
+            let _ = subscribed.take().map(|one| one.send(()));
+        });
+        match connected.and_then(|client| take(client, life, meeting, found, stopped)) {
             Ok(()) => return,
-            Err(error) => meeting.excuse(life, &error),
+            Err(error) => left = meeting.excuse(life, &error),
         }
     }
 }
 
-fn connect(server: std::net::SocketAddr, is_first: bool) -> io::Result<Client> {
+fn connect(server: std::net::SocketAddr, client: &str, is_first: bool) -> io::Result<Client> {
     let (version, session) = (Version::V311, Session::Kept);
-    let connect = Connect { version, client: "watcher", user: None, session };
+    let connect = Connect { version, client, user: None, session };
     let (mut client, session_present) = Client::connect(server, connect)?;
     if is_first {
         client.subscribe(FILTER)?;
@@ -108,7 +121,9 @@ fn take(
                 (parse(topic, payload, life), packet)
             }
             Ok(other) => panic!("the watcher gets {other:?}"),
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => continue,
+            Err(error) if error.kind() == io::ErrorKind::TimedOut && meeting.is_open(life) => {
+                continue;
+            }
             Err(error) => return Err(error),
         };
         let mut out = Vec::new();

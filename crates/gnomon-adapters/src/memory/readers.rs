@@ -19,15 +19,17 @@ struct Reader {
     above: BTreeSet<u64>,
     /// Number of its consumer.
     number: u64,
+    barred: bool,
 }
 
 impl Readers {
-    /// Opens a reader, a new one behind `last`: number of its consumer, and where that begins.
-    pub(super) fn open(&mut self, log: Log, name: &str, last: u64) -> (u64, u64) {
+    /// Opens a reader, a new one behind `last`: number of its consumer, and where that begins; none
+    /// if it was barred.
+    pub(super) fn open(&mut self, log: Log, name: &str, last: u64) -> Option<(u64, u64)> {
         let new = Reader { floor: last, ..Reader::default() };
         let reader = self.readers.entry((log, name.to_owned())).or_insert(new);
         reader.number += 1;
-        (reader.number, reader.floor)
+        (!reader.barred).then_some((reader.number, reader.floor))
     }
 
     pub(super) fn names(&self, log: Log) -> Vec<String> {
@@ -60,6 +62,7 @@ impl Readers {
     pub(super) fn bar(&mut self, log: Log, name: &str) -> u64 {
         let Some(reader) = self.readers.get_mut(&(log, name.to_owned())) else { return 0 };
         reader.number += 1;
+        reader.barred = true;
         reader.floor
     }
 

@@ -22,6 +22,9 @@ pub(super) struct Acks {
     /// Acknowledged ones that can never be applied; entries of earlier builds do not count them.
     #[serde(default)]
     pub(super) dead: u64,
+    /// Somebody has taken the log from the reader for good.
+    #[serde(default)]
+    pub(super) barred: bool,
 }
 
 impl Acks {

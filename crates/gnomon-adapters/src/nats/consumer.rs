@@ -77,8 +77,8 @@ impl NatsConsumer {
         let stream = nats.stream(log).await?;
         let last = stream.cached_info().state.last_sequence;
         let (acks, revision) = match &role {
-            Role::One => claim(nats, log, None, 0).await?,
-            Role::Reader(name) => claim(nats, log, Some(name), last).await?,
+            Role::One => claim(nats, log, None, 0, Aim::Open).await?,
+            Role::Reader(name) => claim(nats, log, Some(name), last, Aim::Open).await?,
             Role::Follower => (Acks::behind(last), 0),
         };
         let prefix = subject::consumers(role.reader());
@@ -280,18 +280,32 @@ impl Consumer for NatsConsumer {
     }
 }
 
+/// What an entry is claimed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Aim {
+    /// To open the log, which a reader that was barred may not.
+    Open,
+    /// To take the log from a reader.
+    Bar,
+}
+
 /// Raises the epoch of an entry: whoever had the log finds that out. A new entry begins behind `last`.
 pub(super) async fn claim(
     nats: &Nats,
     log: Log,
     reader: Option<&str>,
     last: u64,
+    aim: Aim,
 ) -> Result<(Acks, u64), QueueError> {
     let key = subject::acks(log, reader);
     loop {
         let (mut acks, revision) =
             nats.acks(log, reader).await?.unwrap_or_else(|| (Acks::behind(last), 0));
+        if acks.barred && aim == Aim::Open {
+            return Err(QueueError::Closed);
+        }
         acks.epoch += 1;
+        acks.barred = aim == Aim::Bar;
         // Revision 0 asks that there be no entry.
         match nats.shared.acks.update(&key, acks.encode().into(), revision).await {
             Ok(revision) => return Ok((acks, revision)),

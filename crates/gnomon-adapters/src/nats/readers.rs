@@ -5,7 +5,7 @@ use futures_util::TryStreamExt;
 use gnomon_host::port::{Log, QueueError};
 
 use super::acks::Acks;
-use super::consumer::{claim, forget_earlier};
+use super::consumer::{Aim, claim, forget_earlier};
 use super::{Nats, subject, unavailable};
 
 impl Nats {
@@ -38,7 +38,7 @@ impl Nats {
     pub(super) async fn bar_reader(&self, log: Log, reader: &str) -> Result<u64, QueueError> {
         let stream = self.stream(log).await?;
         let last = stream.cached_info().state.last_sequence;
-        let (acks, _) = claim(self, log, Some(reader), last).await?;
+        let (acks, _) = claim(self, log, Some(reader), last, Aim::Bar).await?;
         forget_earlier(&stream, &subject::consumers(Some(reader)), acks.epoch, log).await?;
         Ok(acks.floor)
     }

@@ -54,6 +54,8 @@ pub(crate) async fn a_barred_reader_is_closed_and_its_floor_told<K: Kind<Port: Q
     assert_eq!(queue.bar(LOG, "a").await.unwrap(), 2);
     assert!(is_closed(&reader.acknowledge(&[3]).await));
     assert!(is_closed(&reader.pull(1).await));
+    let again = queue.consume_as(LOG, "a").await;
+    assert!(matches!(again, Err(QueueError::Closed)), "it cannot open the log again either");
     assert_eq!(queue.bar(LOG, "a").await.unwrap(), 2, "asked again, the same is told");
     queue.retire(LOG, "a").await.unwrap();
     queue.retire(LOG, "nobody").await.unwrap();

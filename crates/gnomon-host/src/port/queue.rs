@@ -191,8 +191,9 @@ pub trait Queue: Clone + Send + Sync + 'static {
     }
 
     /// Takes the log from a reader: its consumer, if it still has one, finds the log closed and can
-    /// acknowledge nothing more. Returns the position up to which the reader acknowledged
-    /// everything. What it has not acknowledged stays until it is retired.
+    /// acknowledge nothing more, and until it is retired it cannot open the log again. Returns the
+    /// position up to which the reader acknowledged everything. What it has not acknowledged stays
+    /// until it is retired.
     ///
     /// # Errors
     /// The queue is unavailable or closed.
