@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use gnomon_adapters::{Nats, NatsOptions};
-use gnomon_host::port::{Log, Message, Queue, Stream};
+use gnomon_host::port::{Consumer, Log, Message, Queue, Stream};
 use gnomon_host::watch::now_ms;
 use gnomon_model::{DeviceKey, Envelope, EnvelopeId, What};
 use gnomon_tests::process::{cpu_time, memory_kib};
@@ -75,7 +75,7 @@ impl World {
         let mut command = Command::new(build_folder().join("gnomon-telemetry"));
         command.args(["--queue", &self.nats.url(), "--store", &self.redis.url()]);
         command.args([Path::new("--rules"), self.rules.path(), Path::new("--schemas"), &schemas]);
-        spawn(command.env("GNOMON_LOG", "warn"))
+        spawn(command.env("GNOMON_LOG", "error"))
     }
 
     /// The function on a full queue.
@@ -103,6 +103,8 @@ impl World {
             let some = first..messages.min(first + BATCH);
             queue.append(some.map(|number| message(number, devices)).collect()).await?;
         }
+        // Somebody must take the alerts: a downlink log that nobody reads fills up, and holds up all.
+        let draining = tokio::spawn(drain(queue.clone()));
         let before = self.redis_bytes().await?;
         let function = start(self)?;
         let pid = function.0.id();
@@ -114,6 +116,7 @@ impl World {
         let cpu = cpu_time(pid).unwrap_or_default().saturating_sub(cpu);
         let memory_kib = memory_kib(pid).map_or(0, |(_, most)| most);
         let redis_bytes = self.redis_bytes().await?.saturating_sub(before);
+        draining.abort();
         let messages = messages.saturating_sub(u32::try_from(from)?);
         Ok(Figures { messages, devices, took, cpu, memory_kib, redis_bytes })
     }
@@ -133,6 +136,17 @@ fn spawn(command: &mut Command) -> Outcome<Function> {
     let child = command.stdout(Stdio::null()).spawn();
     let child = child.map_err(|error| format!("{}: {error}; is it built?", program.display()))?;
     Ok(Function(child))
+}
+
+/// Reads the alerts as a gateway would.
+async fn drain(queue: Nats) -> Outcome {
+    let log = Log { stream: Stream::Downlink, partition: 0 };
+    let mut reader = queue.consume_as(log, "bench").await?;
+    loop {
+        let batch = reader.pull(256).await?;
+        let positions: Vec<u64> = batch.iter().map(|delivery| delivery.position).collect();
+        reader.acknowledge(&positions).await?;
+    }
 }
 
 /// Waits until so many messages are acknowledged: how many are, and when.
