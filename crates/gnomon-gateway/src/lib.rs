@@ -56,7 +56,7 @@ use crate::retransmit::Retransmits;
 use crate::switchboard::Switchboard;
 
 pub use crate::options::{GatewayError, GatewayOptions};
-pub use crate::peers::GROUP;
+pub use crate::peers::{GROUP, MoveError};
 pub use crate::stale::tell_stale;
 
 /// A listener for MQTT clients.

@@ -59,7 +59,7 @@ impl Leaving {
             session.saved.ended_at_ms = now_ms;
         }
         session.saved.taken = taken;
-        let SessionChange::Save { client, document } = session.save(client) else { return keeps };
+        let (client, document) = (client.to_owned(), session.saved.encode());
         let change = SessionChange::HandOver { client, to, document };
         keeps.push(Keep { change, receipt: None });
         keeps

@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use gnomon_host::downlink::{Claim, Entry, gateway_of, reader};
 use gnomon_host::port::sessions::SessionChange;
 use gnomon_host::port::{Message, Queue, QueueError, SavedSession, Sessions, StoreError};
@@ -39,11 +40,22 @@ enum Recalled {
     No,
 }
 
-/// Why a session cannot be had now.
+/// How far a client's session is on its way here.
+#[derive(Default)]
+struct Fetching {
+    /// Whether others are told to let go of it.
+    is_claimed: bool,
+    /// Whose it was when it was last looked for.
+    owner: Option<String>,
+}
+
+/// Why what another gateway left cannot be had or told now; to be tried again.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum MoveError {
+pub enum MoveError {
+    /// The queue did not answer.
     #[error(transparent)]
     Queue(#[from] QueueError),
+    /// The store did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -116,9 +128,9 @@ impl<Q: Queue, S: Sessions> Peers<Q, S> {
     /// of the client. False if that could not be done in time.
     pub(crate) async fn fetch(&self, client: &Arc<str>, clean_start: bool) -> bool {
         let begun = Instant::now();
-        let (mut pause, mut asked) = (PAUSE.0, None);
+        let (mut pause, mut fetching) = (PAUSE.0, Fetching::default());
         while begun.elapsed() < FETCH_MAX {
-            match self.try_fetch(client, clean_start, &mut asked).await {
+            match self.try_fetch(client, clean_start, &mut fetching).await {
                 Ok(true) => return true,
                 Ok(false) => {}
                 Err(error) => warn!(%client, error = %error, "fetch a session"),
@@ -129,16 +141,16 @@ impl<Q: Queue, S: Sessions> Peers<Q, S> {
         false
     }
 
-    /// Looks once; `asked` is the owner to whom the claim was for.
+    /// Looks once.
     async fn try_fetch(
         &self,
         client: &Arc<str>,
         clean_start: bool,
-        asked: &mut Option<Option<String>>,
+        fetching: &mut Fetching,
     ) -> Result<bool, MoveError> {
-        if asked.is_none() {
+        if !fetching.is_claimed {
             self.claim(client, clean_start).await?;
-            *asked = Some(None);
+            fetching.is_claimed = true;
         }
         let found = self.sessions.find(client).await?;
         if self.board.broker().moves.is_leaving(client) {
@@ -149,15 +161,11 @@ impl<Q: Queue, S: Sessions> Peers<Q, S> {
             self.settle_one(client).await?;
             return Ok(self.has(client));
         }
-        match asked {
-            Some(Some(owner)) if *owner != found.gateway => {
-                // It came to another one meanwhile, which has not read a claim since.
-                self.claim(client, clean_start).await?;
-                *owner = found.gateway;
-            }
-            Some(Some(_)) => {}
-            _ => *asked = Some(Some(found.gateway)),
+        if fetching.owner.as_ref().is_some_and(|owner| *owner != found.gateway) {
+            // It came to another one meanwhile, which has not read a claim since.
+            self.claim(client, clean_start).await?;
         }
+        fetching.owner = Some(found.gateway);
         Ok(false)
     }
 
@@ -308,8 +316,7 @@ impl<Q: Queue, S: Sessions> Peers<Q, S> {
         let saved = self.sessions.load_all(gone).await?;
         info!(gateway = gone, sessions = saved.len(), "take over from a gateway that is gone");
         let to = self.me();
-        let changes =
-            saved.iter().filter_map(|session| hand_over(session, to, floor.as_ref())).collect();
+        let changes = saved.iter().map(|session| hand_over(session, to, floor.as_ref())).collect();
         self.sessions.change(gone, changes).await?;
         let mut ours = self.sessions.load_all(self.me()).await?;
         ours.retain(|session| !self.has(&session.client));
@@ -324,14 +331,20 @@ impl<Q: Queue, S: Sessions> Peers<Q, S> {
 }
 
 /// The change by which a session of a gateway that acknowledged the log up to `floor` goes to another.
-fn hand_over(session: &SavedSession, to: &str, floor: Option<&Place>) -> Option<SessionChange> {
-    let mut saved: Saved = serde_json::from_slice(&session.document).ok()?;
+fn hand_over(session: &SavedSession, to: &str, floor: Option<&Place>) -> SessionChange {
+    // One that cannot be read goes as it is: whoever takes it up tells of it.
+    let document = arriving(&session.document, floor).unwrap_or_else(|| session.document.clone());
+    SessionChange::HandOver { client: session.client.clone(), to: to.to_owned(), document }
+}
+
+/// The document of a session on its way; none if it cannot be read.
+fn arriving(document: &Bytes, floor: Option<&Place>) -> Option<Bytes> {
+    let mut saved: Saved = serde_json::from_slice(document).ok()?;
     let (through, log) = (saved.through.as_ref(), floor.map_or("", |floor| &floor.log));
     let is_behind = |floor: &&Place| Place::behind(through, log) <= floor.position;
     if let Some(floor) = floor.filter(is_behind).filter(|_| !saved.is_arriving) {
         saved.through = Some(floor.clone());
     }
     saved.is_arriving = true;
-    let document = serde_json::to_vec(&saved).expect("a session has a JSON form").into();
-    Some(SessionChange::HandOver { client: session.client.clone(), to: to.to_owned(), document })
+    Some(saved.encode())
 }

@@ -101,6 +101,13 @@ pub(crate) struct Saved {
     pub(crate) taken: Taken,
 }
 
+impl Saved {
+    /// The document.
+    pub(crate) fn encode(&self) -> Bytes {
+        serde_json::to_vec(self).expect("a session has a JSON form").into()
+    }
+}
+
 /// A place in the downlink log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Place {
@@ -195,8 +202,7 @@ impl Session {
 
     /// The document to save.
     pub(crate) fn save(&self, client: &str) -> SessionChange {
-        let document = serde_json::to_vec(&self.saved).expect("a session has a JSON form");
-        SessionChange::Save { client: client.to_owned(), document: Bytes::from(document) }
+        SessionChange::Save { client: client.to_owned(), document: self.saved.encode() }
     }
 
     /// Marks every QoS 1 message that waits or is in flight as kept, and returns what to keep.

@@ -1,9 +1,10 @@
 //! Devices whose connections ended with the gateway that held them.
 
-use gnomon_host::port::{Log, Message, Queue, Store, StoreError, Stream};
+use gnomon_host::port::{Log, Message, Queue, QueueError, Store, Stream};
 use gnomon_host::watch::now_ms;
 use gnomon_model::{DeviceKey, Envelope, EnvelopeId, Presence, What};
-use tracing::warn;
+
+use crate::peers::MoveError;
 
 /// How many records are looked at in one round trip.
 const PAGE: usize = 1000;
@@ -12,12 +13,13 @@ const PAGE: usize = 1000;
 /// their gateway, perhaps without a chance to say so.
 ///
 /// # Errors
-/// The store is unavailable or closed; not all devices were looked at.
+/// The store or the queue is unavailable or closed; not all devices were told of. Telling it again of
+/// one that was changes nothing.
 pub async fn tell_stale<Q: Queue, S: Store>(
     queue: &Q,
     store: &S,
     is_gone: impl Fn(&str) -> bool,
-) -> Result<(), StoreError> {
+) -> Result<(), MoveError> {
     let mut after: Option<DeviceKey> = None;
     loop {
         let page = store.list(None, after.as_ref(), PAGE).await?;
@@ -25,7 +27,7 @@ pub async fn tell_stale<Q: Queue, S: Store>(
         let presences = loaded.into_iter().map(|one| one.record.presence);
         for (device, presence) in page.devices.iter().zip(presences) {
             if presence.online && is_gone(&presence.connection) {
-                tell_offline(queue, device, presence.connection).await;
+                tell_offline(queue, device, presence.connection).await?;
             }
         }
         after = page.next;
@@ -35,7 +37,11 @@ pub async fn tell_stale<Q: Queue, S: Store>(
     }
 }
 
-async fn tell_offline<Q: Queue>(queue: &Q, device: &DeviceKey, connection: String) {
+async fn tell_offline<Q: Queue>(
+    queue: &Q,
+    device: &DeviceKey,
+    connection: String,
+) -> Result<(), QueueError> {
     let reason = "the process that held the connection ended".to_owned();
     let envelope = Envelope {
         id: EnvelopeId::parse(&format!("stale-{}", uuid::Uuid::now_v7().simple()))
@@ -48,7 +54,5 @@ async fn tell_offline<Q: Queue>(queue: &Q, device: &DeviceKey, connection: Strin
     let (id, body) = (envelope.id.to_string(), envelope.encode());
     let device_key = Some(device.clone());
     let message = Message { log, id, device: device_key, body };
-    if let Err(error) = queue.append(vec![message]).await {
-        warn!(%device, error = %error, "tell that a device is offline");
-    }
+    queue.append(vec![message]).await
 }
